@@ -1,0 +1,57 @@
+"""What the floors above plug into the engine, on one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from array import array
+
+    from pytest_memguard.core.values import Holder, Metric, RunResult
+
+__all__ = ["HolderCheck", "Probe", "Renderer", "Subject"]
+
+
+class Probe(Protocol):
+    """
+    Something that can be read, in a few microseconds and without allocating anything that stays.
+
+    Attributes:
+        metrics: What one reading gives, in this order.
+
+    """
+
+    metrics: tuple[Metric, ...]
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write one value a metric into *row*, from position *at* on."""
+
+
+class Subject(Protocol):
+    """Something that can be run again: a pytest item, a callable."""
+
+    def run(self) -> None:
+        """
+        Run once more, set-up and tear-down included, and leave nothing of the machinery behind.
+
+        Raises:
+            SubjectFailed: the run did not end as the first one did.
+
+        """
+
+
+class HolderCheck(Protocol):
+    """Looks, over some runs, for what holds the objects that stay."""
+
+    def begin(self) -> None:
+        """Note the size of every container; called with the older heap unfrozen."""
+
+    def finish(self, runs: int) -> Holder:
+        """Say who grew by how much since ``begin``, *runs* runs ago; may clear a bounded cache to see what goes."""
+
+
+class Renderer(Protocol):
+    """Turns a session's result into text; opens no file."""
+
+    def __call__(self, result: RunResult) -> str:
+        """Return the text."""

@@ -1,0 +1,343 @@
+"""
+The values that flow through the house: frozen, comparable, plain numbers and text inside.
+
+    Metric  what was counted           Series   its readings over the runs
+    Estimate  a number with interval   Trend    what a series does
+    Verdict  what that means           Finding  one metric that grows, and why
+    SubjectResult  one test            RunResult  one session
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.units import Unit
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
+    "THREADS", "TRACED", "USS", "Control", "Estimate", "Finding", "Holder", "Hop", "Level", "Metric", "Phase",
+    "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend", "TypeGrowth",
+    "Unit", "Verdict",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """
+    Something that can be counted.
+
+    ``exact`` metrics are counted by the interpreter or the kernel and do not move unless something was kept;
+    the others are sampled and may swing. ``resource`` metrics (descriptors, threads, ...) are named one by one.
+    """
+
+    name: str
+    unit: Unit
+    exact: bool
+    resource: bool = False
+    lower_is_better: bool = True
+
+
+BLOCKS = Metric("blocks", Unit.COUNT, exact=True)
+GC_OBJECTS = Metric("gc_objects", Unit.COUNT, exact=True)
+CONTAINER_ITEMS = Metric("container_items", Unit.COUNT, exact=True)
+FDS = Metric("fds", Unit.COUNT, exact=True, resource=True)
+THREADS = Metric("threads", Unit.COUNT, exact=True, resource=True)
+CHILDREN = Metric("children", Unit.COUNT, exact=True, resource=True)
+TASKS = Metric("tasks", Unit.COUNT, exact=True, resource=True)
+HEAP = Metric("heap", Unit.BYTE, exact=False)
+MAPPED = Metric("mapped", Unit.BYTE, exact=False)
+RSS = Metric("rss", Unit.BYTE, exact=False)
+USS = Metric("uss", Unit.BYTE, exact=False)
+TRACED = Metric("traced", Unit.BYTE, exact=False)
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        BLOCKS, GC_OBJECTS, CONTAINER_ITEMS, FDS, THREADS, CHILDREN, TASKS, HEAP, MAPPED, RSS, USS, TRACED,
+    )
+}  # fmt: skip
+
+
+class Level(str, Enum):
+    """What a verdict says; the value is what stands in a result document."""
+
+    CLEAN = "clean"
+    SETTLED = "settled"
+    BOUNDED = "bounded"
+    LEAK = "leak"
+    GROWING = "growing"
+    UNMEASURED = "unmeasured"
+    SKIPPED = "skipped"
+
+
+class Shape(str, Enum):
+    """What a series does over the runs."""
+
+    FLAT = "flat"
+    EXACT = "exact"
+    LINEAR = "linear"
+    LATE = "late"
+    SLOWING = "slowing"
+    STEP = "step"
+    SAWTOOTH = "sawtooth"
+
+
+class Phase(str, Enum):
+    """The part of a measurement that a reading belongs to; each has its own base reading."""
+
+    SCREEN = "screen"
+    CLIMB = "climb"
+    BATCH = "batch"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Readings of one metric: ``values`` (n,) in ``metric.unit`` at ``x`` (n,) in ``x_unit``, warm-up cut."""
+
+    metric: Metric
+    x: tuple[float, ...]
+    values: tuple[float, ...]
+    x_unit: str = "run"
+
+    def __post_init__(self) -> None:
+        """Refuse a series whose two sides differ in length."""
+        if len(self.x) != len(self.values):
+            raise ValueError(f"{self.metric.name}: {len(self.x)} positions for {len(self.values)} values")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """
+    All readings of one subject, packed: 8 bytes a number, so that ten thousand tests stay small.
+
+    Attributes:
+        metrics: Shape (m,), the columns.
+        runs: Shape (n,), number of runs made before each reading, the subject's own first run included.
+        phases: Shape (n,), the part of the measurement each reading belongs to.
+        values: Shape (n * m,), row by row, in each metric's unit.
+
+    """
+
+    metrics: tuple[Metric, ...]
+    runs: tuple[int, ...]
+    phases: tuple[Phase, ...]
+    values: array[int]
+
+    def __len__(self) -> int:
+        """Return the number of readings."""
+        return len(self.runs)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare column by column."""
+        if not isinstance(other, Readings):
+            return NotImplemented
+        return (self.metrics, self.runs, self.phases, self.values) == (
+            other.metrics, other.runs, other.phases, other.values,
+        )  # fmt: skip
+
+    __hash__ = None  # type: ignore[assignment] # arrays are mutable, so no hash is promised
+
+    def column(self, metric: Metric, phase: Phase | None = None) -> tuple[int, ...]:
+        """Return the values of *metric*, of one phase or of all; empty where it was not read."""
+        if metric not in self.metrics:
+            return ()
+        values = self.values[self.metrics.index(metric) :: len(self.metrics)]
+        if phase is None:
+            return tuple(values)
+        return tuple(value for value, part in zip(values, self.phases, strict=True) if part is phase)
+
+    def runs_of(self, phase: Phase) -> tuple[int, ...]:
+        """Return the run numbers of the readings of one phase."""
+        return tuple(run for run, part in zip(self.runs, self.phases, strict=True) if part is phase)
+
+    def series(self) -> Iterator[Series]:
+        """Yield one series a metric, over all phases."""
+        for metric in self.metrics:
+            yield Series(metric, self.runs, self.column(metric))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its two-sided interval of confidence ``level``; never a bare number."""
+
+    point: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """What a series does: its shape and its slope in unit per run, from *n* readings."""
+
+    shape: Shape
+    slope: Estimate
+    n: int
+    r: float = 0.0
+    least_squares: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What one metric does when an empty subject runs: ``per_run`` growth, and the largest step seen."""
+
+    per_run: float = 0.0
+    largest_step: float = 0.0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the counter moves while nothing happens."""
+        return self.largest_step > abs(self.per_run)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """
+    Who keeps what grew, as far as the holder check could see.
+
+    Attributes:
+        kind: ``bounded`` (it has a limit), ``unbounded`` (a container without one), ``native`` (nothing that
+            the collector sees has grown), ``hidden`` (objects stay, but nothing found keeps them), or
+            ``unseen`` (not looked at).
+        name: Where it is, for people: ``module.attribute`` or ``function (file:line)``.
+        limit: Most entries it can hold, where known.
+        grew: Entries it gained per run, where known.
+
+    """
+
+    kind: str = "unseen"
+    name: str = ""
+    limit: int | None = None
+    grew: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided, how sure (0-100), by which policy, and why; never without a reason."""
+
+    level: Level
+    score: float
+    reason: str
+    policy: str = "calibrated"
+    policies: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where memory that stayed was allocated."""
+
+    file: str
+    line: int
+    function: str
+    bytes_per_run: float
+    blocks_per_run: float
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TypeGrowth:
+    """How many objects of one type stay per run, and their bytes."""
+
+    type: str
+    count_per_run: float
+    bytes_per_run: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of a retention path."""
+
+    kind: str
+    name: str
+    type: str
+    grows_per_run: float = 0.0
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPath:
+    """Who holds a survivor, from a root down."""
+
+    hops: tuple[Hop, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One metric of one subject that grows, by how much, and why."""
+
+    metric: Metric
+    trend: Trend
+    total: float
+    fingerprint: str = ""
+    status: str | None = None
+    advice: str = ""
+    sites: tuple[Site, ...] = ()
+    types: tuple[TypeGrowth, ...] = ()
+    paths: tuple[RetentionPath, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectResult:
+    """
+    What became of one test, callable, scenario or process; also of one that could not be measured, and why.
+
+    ``plan`` and ``holder`` and the readings are all that the verdict was made from: ``core.verdict.rejudge``
+    makes it again.
+    """
+
+    id: str
+    kind: str
+    verdict: Verdict
+    runs: int = 0
+    duration_s: float = 0.0
+    first_run_s: float = 0.0
+    file: str = ""
+    line: int = 0
+    worker: str | None = None
+    readings: Readings | None = None
+    findings: tuple[Finding, ...] = ()
+    holder: Holder = Holder()
+    plan: Any = None
+    stopped: str = ""
+
+    def series(self) -> tuple[Series, ...]:
+        """Return one series a metric; empty where nothing was measured."""
+        return tuple(self.readings.series()) if self.readings else ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One session: what was measured, where, with which settings."""
+
+    started_at: str
+    duration_s: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    commit: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    control: Mapping[str, Control] = field(default_factory=dict)
+    results: tuple[SubjectResult, ...] = ()
+    repeat_s: float = 0.0
+    plain_s: float = 0.0
+
+    def __add__(self, other: RunResult) -> RunResult:
+        """Merge two sessions of one suite (xdist workers, CI shards): results one after the other."""
+        if not isinstance(other, RunResult):
+            return NotImplemented
+        return replace(
+            self,
+            started_at=min(self.started_at, other.started_at),
+            duration_s=max(self.duration_s, other.duration_s),
+            control={**other.control, **self.control},
+            results=self.results + other.results,
+            repeat_s=self.repeat_s + other.repeat_s,
+            plain_s=self.plain_s + other.plain_s,
+        )

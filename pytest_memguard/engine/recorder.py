@@ -1,0 +1,85 @@
+"""Readings in arrays that exist before the first one: the meter must not move what it measures."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.values import Metric, Phase, Readings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.core.ports import Probe
+
+__all__ = ["Recorder"]
+
+_PHASES = tuple(Phase)
+
+
+class Recorder:
+    """
+    Reads all probes into one pre-allocated table, one row a reading.
+
+    The position lives in an array as well: an integer above 256 is an object of its own and would show as a block.
+    """
+
+    def __init__(self, probes: Sequence[Probe], capacity: int = 1024) -> None:
+        self.metrics: tuple[Metric, ...] = tuple(metric for probe in probes for metric in probe.metrics)
+        width = len(self.metrics)
+        self._readers = tuple(_placed(probes))
+        self._row = array("q", [0]) * width
+        self._table = array("q", [0]) * (width * capacity)
+        self._runs = array("q", [0]) * capacity
+        self._phases = bytearray(capacity)
+        self._used = array("q", [0])
+        self.run_count = array("q", [0])
+
+    def clear(self) -> None:
+        """Forget all readings; the memory stays."""
+        self._used[0] = 0
+        self.run_count[0] = 0
+
+    def __len__(self) -> int:
+        """Return the number of readings since the last ``clear``."""
+        return self._used[0]
+
+    def read(self, phase: Phase) -> None:
+        """Take one reading of every probe, for the number of runs made so far."""
+        row = self._row
+        for read, at in self._readers:
+            read(row, at)
+        self._keep(phase)
+
+    def _keep(self, phase: Phase) -> None:
+        used = self._used[0]
+        if used == len(self._runs):
+            self._grow()
+        width = len(self._row)
+        self._table[used * width : used * width + width] = self._row
+        self._runs[used] = self.run_count[0]
+        self._phases[used] = _PHASES.index(phase)
+        self._used[0] = used + 1
+
+    def _grow(self) -> None:
+        # Rare (native mode with a large max_runs); the step shows in the readings that follow, once.
+        self._table.extend(array("q", bytes(8 * len(self._table))))
+        self._runs.extend(array("q", bytes(8 * len(self._runs))))
+        self._phases.extend(bytes(len(self._phases)))
+
+    def readings(self) -> Readings:
+        """Return a copy of what was read, packed."""
+        used = self._used[0]
+        return Readings(
+            self.metrics,
+            tuple(self._runs[:used]),
+            tuple(_PHASES[number] for number in self._phases[:used]),
+            self._table[: used * len(self._row)],
+        )
+
+
+def _placed(probes: Sequence[Probe]):  # type: ignore[no-untyped-def] # noqa: ANN202 - pairs of a bound method and its place
+    at = 0
+    for probe in probes:
+        yield probe.read, at
+        at += len(probe.metrics)

@@ -1,0 +1,169 @@
+"""
+What must hold still, or must not notice, while an item is repeated: one context manager each.
+
+Timers, coverage, random numbers, live logs, standard output, doctest globals. Each leaves as it found.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+__all__ = ["ALL", "keep_doctest_globals"]
+
+
+@contextmanager
+def _environment_variable(_item: pytest.Item) -> Iterator[None]:
+    """Put back the variable that names the running test: pytest clears it at each tear-down."""
+    before = os.environ.get("PYTEST_CURRENT_TEST")
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["PYTEST_CURRENT_TEST"] = before
+
+
+@contextmanager
+def _timeout_timer(item: pytest.Item) -> Iterator[None]:
+    """Stop pytest-timeout's timer, which spans all of the item: the engine keeps a budget of its own."""
+    timeouts = sys.modules.get("pytest_timeout")
+    hook = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
+    if timeouts is None or hook is None:
+        yield
+        return
+    settings = timeouts._get_item_settings(item)  # noqa: SLF001 - its set hook wants them
+    spans_item = bool(settings.timeout and settings.timeout > 0 and not settings.func_only)
+    if spans_item:
+        hook(item=item)
+    try:
+        yield
+    finally:
+        if spans_item:
+            item.config.hook.pytest_timeout_set_timer(item=item, settings=settings)
+
+
+@contextmanager
+def _faulthandler_timer(item: pytest.Item) -> Iterator[None]:
+    """Stop pytest's own dump timer for the same reason, and start it again."""
+    timeout = float(item.config.getini("faulthandler_timeout") or 0.0)
+    if timeout <= 0:
+        yield
+        return
+    from _pytest.faulthandler import fault_handler_stderr_fd_key  # noqa: PLC0415 - rarely needed
+
+    faulthandler.cancel_dump_traceback_later()
+    try:
+        yield
+    finally:
+        faulthandler.dump_traceback_later(timeout, file=item.config.stash[fault_handler_stderr_fd_key])
+
+
+@contextmanager
+def _coverage(item: pytest.Item) -> Iterator[None]:
+    """Pause coverage: it keeps a tracer for every thread a repeat starts, and has seen the user's own run."""
+    module = sys.modules.get("coverage")
+    current = module.Coverage.current() if module is not None else None
+    if current is None or getattr(item.config.option, "cov_context", None):
+        yield
+        return
+    current.stop()
+    try:
+        yield
+    finally:
+        current.start()
+
+
+@contextmanager
+def _random_numbers(_item: pytest.Item) -> Iterator[None]:
+    """Give the random generators their state back, so that later tests see the numbers of a plain run."""
+    random = sys.modules.get("random")
+    numpy_random = sys.modules.get("numpy.random")
+    state = random.getstate() if random is not None else None
+    numpy_state = numpy_random.get_state() if numpy_random is not None else None
+    try:
+        yield
+    finally:
+        if random is not None:
+            random.setstate(state)
+        if numpy_random is not None:
+            numpy_random.set_state(numpy_state)
+
+
+@contextmanager
+def _live_logs(item: pytest.Item) -> Iterator[None]:
+    """Keep repeats out of live logs and of the log file."""
+    plugin = item.config.pluginmanager.get_plugin("logging-plugin")
+    handlers = [getattr(plugin, name, None) for name in ("log_cli_handler", "log_file_handler")]
+    handlers = [handler for handler in handlers if handler is not None]
+    for handler in handlers:
+        handler.addFilter(_nothing_passes)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_nothing_passes)
+
+
+def _nothing_passes(_record: object) -> bool:
+    return False
+
+
+@contextmanager
+def _standard_output(item: pytest.Item) -> Iterator[None]:
+    """Under ``--capture=no``, print what a test prints once, not once a run."""
+    if item.config.getoption("capture", "fd") != "no":
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - os.devnull is no Path
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        yield
+
+
+@contextmanager
+def _doctest_globals(item: Any) -> Iterator[None]:  # noqa: ANN401 - DoctestItem is imported by pytest when needed
+    """Let each repeat of a doctest start from the globals that the first run found."""
+    kept = getattr(item, "_memguard_globals", None)
+    if kept is None:
+        yield
+        return
+    setup = item.setup
+
+    def fresh_setup() -> None:
+        item.dtest.globs.clear()
+        item.dtest.globs.update(kept)
+        setup()
+
+    item.setup = fresh_setup
+    try:
+        yield
+    finally:
+        del item.setup
+
+
+def keep_doctest_globals(item: Any) -> None:  # noqa: ANN401 - see _doctest_globals
+    """Copy a doctest's globals before its first run empties them."""
+    if getattr(item, "dtest", None) is not None:
+        item._memguard_globals = dict(item.dtest.globs)  # noqa: SLF001 - our own attribute
+
+
+ALL: tuple[Callable[[Any], Any], ...] = (
+    _environment_variable,
+    _timeout_timer,
+    _faulthandler_timer,
+    _coverage,
+    _random_numbers,
+    _live_logs,
+    _standard_output,
+    _doctest_globals,
+)

@@ -1,0 +1,140 @@
+"""What the kernel counts for this process: resident and mapped memory, descriptors, threads, children."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.values import CHILDREN, FDS, MAPPED, RSS, THREADS, USS
+
+if TYPE_CHECKING:
+    from array import array
+
+__all__ = ["Children", "Descriptors", "PrivateMemory", "ResidentMemory", "StatMemory", "Threads"]
+
+_STATM = "/proc/self/statm"
+_FD = "/proc/self/fd"
+_TASK = "/proc/self/task"
+
+
+def _psutil_process():  # type: ignore[no-untyped-def] # noqa: ANN202 - psutil is imported late and has no stubs here
+    import psutil  # noqa: PLC0415 - heavy; only where a test is checked
+
+    return psutil.Process()
+
+
+class StatMemory:
+    """Resident bytes and private writable bytes mapped (data segment, heap, anonymous maps), from one read (Linux)."""
+
+    metrics = (RSS, MAPPED)
+
+    def __init__(self) -> None:
+        self._page = os.sysconf("SC_PAGE_SIZE")
+
+    @staticmethod
+    def available() -> bool:
+        """Whether the kernel has the file."""
+        return os.path.exists(_STATM)  # noqa: PTH110 - pathlib is not needed for one question
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write resident, then mapped bytes."""
+        descriptor = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(descriptor, 256).split()
+        finally:
+            os.close(descriptor)
+        row[at] = int(fields[1]) * self._page
+        row[at + 1] = int(fields[5]) * self._page
+
+
+class ResidentMemory:
+    """Resident bytes, where there is no ``/proc``."""
+
+    metrics = (RSS,)
+
+    def __init__(self) -> None:
+        self._memory_info = _psutil_process().memory_info
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write resident bytes."""
+        row[at] = self._memory_info().rss
+
+
+class PrivateMemory:
+    """Bytes that would be free if this process ended (USS); dear, so only where it is asked for."""
+
+    metrics = (USS,)
+
+    def __init__(self) -> None:
+        self._memory_full_info = _psutil_process().memory_full_info
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write unique bytes."""
+        row[at] = self._memory_full_info().uss
+
+
+class Descriptors:
+    """Open file descriptors (handles on Windows)."""
+
+    metrics = (FDS,)
+
+    def __init__(self) -> None:
+        self._count = None if os.path.isdir(_FD) else _descriptor_counter()  # noqa: PTH112 - see StatMemory
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write the number of open descriptors; the one that lists the folder is not counted."""
+        row[at] = len(os.listdir(_FD)) - 1 if self._count is None else self._count()  # noqa: PTH208 - no Path objects
+
+
+def _descriptor_counter():  # type: ignore[no-untyped-def] # noqa: ANN202 - see _psutil_process
+    process = _psutil_process()
+    return process.num_handles if hasattr(process, "num_handles") else process.num_fds
+
+
+class Threads:
+    """Threads of the process, native ones included."""
+
+    metrics = (THREADS,)
+
+    def __init__(self) -> None:
+        self._count = None if os.path.isdir(_TASK) else _psutil_process().num_threads  # noqa: PTH112 - see StatMemory
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write the number of threads: a folder of ``/proc`` has one link a thread besides its own two."""
+        row[at] = os.stat(_TASK).st_nlink - 2 if self._count is None else self._count()  # noqa: PTH116 - no Path objects
+
+
+class Children:
+    """Child processes that were started and not waited for, zombies included."""
+
+    metrics = (CHILDREN,)
+
+    def __init__(self) -> None:
+        self._waitid = getattr(os, "waitid", None)
+
+    def read(self, row: array[int], at: int) -> None:
+        """Write the number of children; a process that has none is known by one system call."""
+        row[at] = self._count() if self._has_any() else 0
+
+    def _has_any(self) -> bool:
+        if self._waitid is None:
+            return True
+        try:
+            self._waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+    def _count(self) -> int:
+        try:
+            threads = os.listdir(_TASK)  # noqa: PTH208 - no Path objects in a reading
+        except OSError:
+            return len(_psutil_process().children())
+        total = 0
+        for thread in threads:
+            try:
+                with open(f"{_TASK}/{thread}/children", "rb") as listing:  # noqa: PTH123 - no Path objects in a reading
+                    total += len(listing.read().split())
+            except OSError:
+                continue
+        return total
