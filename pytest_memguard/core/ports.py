@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Holder, Metric, RunResult
 
-__all__ = ["HolderCheck", "Probe", "Renderer", "Subject"]
+__all__ = ["ChunkCache", "HolderCheck", "Probe", "Renderer", "Subject"]
 
 
 class Probe(Protocol):
@@ -40,6 +40,16 @@ class Subject(Protocol):
         """
 
 
+class ChunkCache(Protocol):
+    """A cache of the C library that hides small growth of native memory."""
+
+    def empty(self) -> None:
+        """Empty it."""
+
+    def refill(self) -> None:
+        """Give back what was taken."""
+
+
 class HolderCheck(Protocol):
     """Looks, over some runs, for what holds the objects that stay."""
 
@@ -48,6 +58,9 @@ class HolderCheck(Protocol):
 
     def finish(self, runs: int) -> Holder:
         """Say who grew by how much since ``begin``, *runs* runs ago; may clear a bounded cache to see what goes."""
+
+    def close(self) -> None:
+        """Give back what it held."""
 
 
 class Renderer(Protocol):

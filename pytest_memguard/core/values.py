@@ -121,7 +121,7 @@ class Readings:
         metrics: Shape (m,), the columns.
         runs: Shape (n,), number of runs made before each reading, the subject's own first run included.
         phases: Shape (n,), the part of the measurement each reading belongs to.
-        values: Shape (n * m,), row by row, in each metric's unit.
+        values: Shape (n * m,) at least, row by row, in each metric's unit; what lies behind is not part of it.
 
     """
 
@@ -148,7 +148,8 @@ class Readings:
         """Return the values of *metric*, of one phase or of all; empty where it was not read."""
         if metric not in self.metrics:
             return ()
-        values = self.values[self.metrics.index(metric) :: len(self.metrics)]
+        width = len(self.metrics)
+        values = self.values[self.metrics.index(metric) : len(self.runs) * width : width]
         if phase is None:
             return tuple(values)
         return tuple(value for value, part in zip(values, self.phases, strict=True) if part is phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.values import Metric, Phase, Readings
@@ -67,15 +68,35 @@ class Recorder:
         self._runs.extend(array("q", bytes(8 * len(self._runs))))
         self._phases.extend(bytes(len(self._phases)))
 
+    def count(self, metric: Metric) -> int:
+        """Read one metric now, without keeping it; 0 where nothing reads it."""
+        if metric not in self.metrics:
+            return 0
+        at = self.metrics.index(metric)
+        for read, first in self._readers:
+            if first == at:
+                read(self._row, first)
+                break
+        return self._row[at]
+
+    def phase_count(self, phase: Phase) -> int:
+        """Return the number of readings of one phase."""
+        return self._phases[: self._used[0]].count(_PHASES.index(phase))
+
     def readings(self) -> Readings:
         """Return a copy of what was read, packed."""
+        live = self.live()
+        return replace(live, values=self._table[: len(live) * len(self._row)])
+
+    def live(self) -> Readings:
+        """
+        Return what was read without copying it: for one look between two readings.
+
+        A copy is larger each time, and each new size leaves a freed chunk in the C library's books as in use.
+        """
         used = self._used[0]
-        return Readings(
-            self.metrics,
-            tuple(self._runs[:used]),
-            tuple(_PHASES[number] for number in self._phases[:used]),
-            self._table[: used * len(self._row)],
-        )
+        phases = tuple(map(_PHASES.__getitem__, self._phases[:used]))
+        return Readings(self.metrics, tuple(self._runs[:used]), phases, self._table)
 
 
 def _placed(probes: Sequence[Probe]):  # type: ignore[no-untyped-def] # noqa: ANN202 - pairs of a bound method and its place

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["clear_type_cache", "collect", "collect_all", "frozen", "purge", "wait_for_threads"]
+__all__ = ["THREAD_GRACE_S", "clear_type_cache", "collect", "collect_all", "frozen", "purge", "quiet_finalizers", "wait_for_threads"]
 
 #: Finalizers that run in one collection may free what only the next one finds; three are enough in practice.
 _COLLECTIONS = 3
 #: A joined thread can stay visible to the kernel for some milliseconds (PEERS' trap "counts race with exits").
-_THREAD_GRACE_S = 0.05
+THREAD_GRACE_S = 0.05
 
 
 def _nothing() -> None:
@@ -60,11 +60,12 @@ def collect() -> None:
             break
 
 
-def collect_all() -> None:
+def collect_all(*, freeze: bool = True) -> None:
     """Collect the whole heap, the frozen part included, and freeze it again."""
     gc.unfreeze()
     collect()
-    gc.freeze()
+    if freeze:
+        gc.freeze()
 
 
 @contextmanager
@@ -78,10 +79,8 @@ def frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def wait_for_threads(count: Callable[[], int], settled: int, grace_s: float = _THREAD_GRACE_S) -> None:
+def wait_for_threads(count: Callable[[], int], settled: int, grace_s: float = THREAD_GRACE_S) -> None:
     """Wait up to *grace_s* seconds for threads that are ending, while *count* is above *settled*."""
-    if count() <= settled:
-        return
     deadline = time.perf_counter() + grace_s
     while count() > settled and time.perf_counter() < deadline:
         time.sleep(0.001)

@@ -1,7 +1,7 @@
 """
 The options that pytest is taught, and the settings that come of them.
 
-This module is imported with every pytest session, also those that never check a test: it imports nothing at the top.
+This module is imported with every pytest session, also those that never check a test: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from pytest_memguard.config import Settings
 
-__all__ = ["add_options", "read_settings"]
+__all__ = ["KEY", "add_options", "anything_set", "is_guarding", "read_settings"]
+
+#: Where a session's settings and results lie in ``config.stash``.
+KEY = pytest.StashKey[object]()
 
 _MEMGUARD, _NO_MEMGUARD = "--memguard", "--no-memguard"
 
@@ -61,6 +64,25 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(ini_key, f"Default for {option}.", type="string", default=None)
 
 
+def anything_set(config: pytest.Config) -> bool:
+    """Whether any setting was given anywhere; cheap, for sessions that do not use the plugin at all."""
+    if any(value is not None for value in _flags(config).values()):
+        return True
+    if any(name.startswith("memguard_") for name in (*config.inicfg, *_overridden(config))):
+        return True
+    if any(name.startswith("MEMGUARD_") for name in os.environ):
+        return True
+    try:
+        return b"memguard" in _pyproject_path(config).read_bytes()
+    except OSError:
+        return False
+
+
+def is_guarding(config: pytest.Config) -> bool:
+    """Whether settings were read in this session: a test was to be checked, or something was set."""
+    return KEY in config.stash
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """
     Return the settings of a session, from every layer but the markers.
@@ -103,8 +125,6 @@ def _ini_values(config: pytest.Config) -> dict[str, str]:
 
 def _ini_value(config: pytest.Config, key: str) -> str | None:
     """Return the value of *key*, None where it is not set; pytest 9 refuses TOML values that are no text."""
-    import pytest  # noqa: PLC0415 - loaded already when this runs
-
     from pytest_memguard.errors import ConfigError  # noqa: PLC0415 - not before it is needed
 
     try:

@@ -16,17 +16,27 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.fixtures import FixtureDef
+from _pytest._code.code import ExceptionChainRepr, ReprEntryNative, ReprFileLocation, ReprTraceback
+from _pytest.fixtures import FixtureDef, FuncFixtureInfo
 from _pytest.logging import caplog_records_key
 from _pytest.runner import CallInfo, get_reraise_exceptions
+from _pytest.skipping import evaluate_xfail_marks
 
-from pytest_memguard.errors import SubjectFailed
+from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ItemSubject", "WideFixtures", "can_repeat", "finish_user_run"]
+__all__ = [
+    "ItemSubject",
+    "WideFixtures",
+    "can_repeat",
+    "empty_item",
+    "finish_user_run",
+    "may_fail_as_leak",
+    "report_failure",
+]
 
 
 class WideFixtures:
@@ -61,6 +71,55 @@ def finish_user_run(item: pytest.Item) -> BaseException | None:
     """
     call = _phase(item, "teardown")
     return call.excinfo.value if call.excinfo else None
+
+
+def may_fail_as_leak(item: pytest.Item, *, is_marked: bool) -> bool:
+    """
+    Whether a leak may decide this test's outcome, seen from its ``xfail`` marks.
+
+    A test that is expected to fail with a LeakError is measured; one that is expected to fail for any reason only if
+    it is marked ``no_leak`` as well: else its unexpected pass is the user's news, and must stay.
+    """
+    xfail = None if item.config.option.runxfail else evaluate_xfail_marks(item)
+    if xfail is None:
+        return True
+    if xfail.raises is None:
+        return is_marked
+    raises = xfail.raises if isinstance(xfail.raises, tuple) else (xfail.raises,)
+    return any(isinstance(kind, type) and issubclass(LeakError, kind) for kind in raises)
+
+
+def report_failure(
+    item: pytest.Item, call: CallInfo[None], error: LeakError, short: str
+) -> pytest.TestReport:
+    """Report the call phase anew, as failed with *error*; ``xfail`` and every plugin have their say as always."""
+    try:
+        raise error
+    except LeakError:
+        call.excinfo = pytest.ExceptionInfo.from_current()
+    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    if report.failed:
+        path, line, _ = item.location
+        crash = ReprFileLocation(path, (line or 0) + 1, f"{type(error).__name__}: {short or error}")
+        entry = ReprTraceback([ReprEntryNative([f"{error}\n"])], None, style="native")
+        report.longrepr = ExceptionChainRepr([(entry, crash, None)])
+    return report
+
+
+def empty_item(item: pytest.Item) -> pytest.Function | None:
+    """Return a test beside *item* that does nothing and asks for no fixture, not even an automatic one."""
+    parent = item.getparent(pytest.Module)
+    if parent is None:
+        return None
+    no_fixtures = FuncFixtureInfo(argnames=(), initialnames=(), names_closure=[], name2fixturedefs={})
+    empty: pytest.Function = pytest.Function.from_parent(
+        parent, name="memguard_control", callobj=_do_nothing, fixtureinfo=no_fixtures
+    )
+    return empty
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _phase(item: pytest.Item, when: str) -> CallInfo[None]:

@@ -1,0 +1,93 @@
+"""A finished measurement -> the result of its subject: verdict, findings, amounts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.trend import READINGS_NEEDED, fit
+from pytest_memguard.core.values import (
+    Estimate,
+    Finding,
+    Level,
+    Phase,
+    Readings,
+    Series,
+    SubjectResult,
+    Trend,
+    Verdict,
+)
+from pytest_memguard.core.verdict import judge
+
+if TYPE_CHECKING:
+    from pytest_memguard.core.ladder import Suspect
+    from pytest_memguard.engine.watch import Record
+
+__all__ = ["Identity", "assess", "not_measured"]
+
+_WITH_FINDINGS = (Level.LEAK, Level.GROWING, Level.BOUNDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a subject is called and where it stands."""
+
+    id: str
+    kind: str = "test"
+    file: str = ""
+    line: int = 0
+    worker: str | None = None
+    first_run_s: float = 0.0
+
+
+def assess(record: Record, identity: Identity) -> SubjectResult:
+    """Return the result of a measurement."""
+    verdict = judge(record.readings, record.plan, record.step, record.holder, record.failure)
+    findings = ()
+    if verdict.level in _WITH_FINDINGS:
+        findings = tuple(_finding(suspect, record.readings) for suspect in record.step.suspects)
+    return SubjectResult(
+        id=identity.id,
+        kind=identity.kind,
+        verdict=verdict,
+        runs=1 + (record.readings.runs[-1] if len(record.readings) else 0),
+        duration_s=record.duration_s,
+        first_run_s=identity.first_run_s,
+        file=identity.file,
+        line=identity.line,
+        worker=identity.worker,
+        readings=record.readings,
+        findings=findings,
+        holder=record.holder,
+        plan=record.plan,
+        stopped=record.failure,
+    )
+
+
+def not_measured(identity: Identity, level: Level, reason: str) -> SubjectResult:
+    """Return the result of a subject that was not, or could not be, measured."""
+    return SubjectResult(
+        id=identity.id,
+        kind=identity.kind,
+        verdict=Verdict(level, 0.0, reason),
+        runs=1,
+        first_run_s=identity.first_run_s,
+        file=identity.file,
+        line=identity.line,
+        worker=identity.worker,
+    )
+
+
+def _finding(suspect: Suspect, readings: Readings) -> Finding:
+    values = readings.column(suspect.metric)
+    return Finding(suspect.metric, _trend(suspect, readings), total=values[-1] - values[0])
+
+
+def _trend(suspect: Suspect, readings: Readings) -> Trend:
+    """Fit the last phase that is long enough, and keep the shape that the verdict was made from."""
+    for phase in (Phase.CONFIRM, Phase.CLIMB, Phase.SCREEN):
+        values = readings.column(suspect.metric, phase)
+        if len(values) >= READINGS_NEEDED:
+            fitted = fit(Series(suspect.metric, readings.runs_of(phase), values))
+            return Trend(suspect.shape, fitted.slope, fitted.n, fitted.r, fitted.least_squares)
+    return Trend(suspect.shape, Estimate(suspect.rate, suspect.rate, suspect.rate, 0.0), len(readings))

@@ -1,0 +1,252 @@
+"""
+The adaptive loop: run the subject, let the process settle, read, and ask the ladder what comes next.
+
+Nothing in the loop may stay alive from one reading to the next, not even the ladder's last answer: it would be
+read as growth of the subject.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.ladder import HURRIED_CLIMB, Act, Plan, Step, advance
+from pytest_memguard.core.values import THREADS, Holder, Phase, Readings
+from pytest_memguard.engine import settle
+from pytest_memguard.errors import SubjectFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_memguard.core.ports import ChunkCache, HolderCheck, Subject
+    from pytest_memguard.engine.recorder import Recorder
+
+__all__ = ["Budget", "Record", "Watch"]
+
+_LOOKING = Holder("looking")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    Seconds that a measurement may take.
+
+    Attributes:
+        total_s: After this it ends, undecided if need be.
+        patience_s: After this it is decided early, on fewer runs.
+
+    """
+
+    total_s: float = 30.0
+    patience_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a measurement was: all that the verdict is made from."""
+
+    readings: Readings
+    plan: Plan
+    step: Step
+    holder: Holder
+    duration_s: float
+    failure: str = ""
+    over_budget: bool = False
+
+
+@dataclass(slots=True)
+class Watch:
+    """
+    One measurement in progress.
+
+    Attributes:
+        subject: What is run.
+        recorder: Where readings go; cleared first.
+        plan: How far to go; becomes ``hurried`` or ``racy`` on the way.
+        budget: How long.
+        check: Makes what looks for the holder; None to do without.
+        reset: Called after each run, before the reading: the user's own clean-up.
+        notice: Called now and then with the number of runs and the phase, for a status line.
+        clock: Seconds, monotonic.
+        freeze: Whether the older heap is frozen while the subject runs.
+        chunks: The C library's cache of freed chunks, to be emptied where small native leaks are looked for.
+
+    """
+
+    subject: Subject
+    recorder: Recorder
+    plan: Plan
+    budget: Budget = Budget()
+    check: Callable[[], HolderCheck | None] | None = None
+    reset: Callable[[], object] | None = None
+    notice: Callable[[int, Phase], object] | None = None
+    clock: Callable[[], float] = time.perf_counter
+    freeze: bool = True
+    chunks: ChunkCache | None = None
+    _looking: HolderCheck | None = None
+    _began_s: float = 0.0
+    _threads: int = 0
+    _grace_s: float = settle.THREAD_GRACE_S
+    _looked_at: int = 0
+
+    def measure(self) -> Record:
+        """Measure until the ladder says stop, the budget is spent or the subject fails."""
+        self._began_s = self.clock()
+        self.recorder.clear()
+        holder: Holder | None = None
+        failure, over_budget = "", False
+        with settle.frozen() if self.freeze else nullcontext(), self._native_memory_in_sight():
+            try:
+                holder = self._climb_the_ladder()
+            except SubjectFailed as error:
+                failure = f"run {self.recorder.run_count[0] + 2} {error}"
+            except _OverBudget:
+                failure = f"over the budget of {self.budget.total_s:g} s after {self.recorder.run_count[0] + 1} runs"
+                over_budget = True
+            finally:
+                self._stop_looking()
+        readings = self.recorder.readings()
+        step = advance(readings, self.plan, holder) if len(readings) else Step(Act.STOP, end="none")
+        duration_s = self.clock() - self._began_s
+        return Record(readings, self.plan, step, holder or Holder(), duration_s, failure, over_budget)
+
+    @contextmanager
+    def _native_memory_in_sight(self) -> Iterator[None]:
+        if self.chunks is None or not self.plan.curious:
+            yield
+            return
+        self.chunks.empty()
+        try:
+            yield
+        finally:
+            self.chunks.refill()
+
+    def _climb_the_ladder(self) -> Holder | None:
+        recorder = self.recorder
+        self._threads = recorder.count(THREADS)
+        self._settle_and_read(Phase.SCREEN)
+        waited = _voluntary_switches()
+        for _ in repeat(None, self.plan.screen):
+            self._run_and_read(Phase.SCREEN)
+        if _voluntary_switches() > waited:
+            self.plan = replace(self.plan, racy=True)
+        holder: Holder | None = None
+        act, phase, times = self._next(holder)
+        while act is not Act.STOP:
+            if act is Act.LOOK:
+                holder = self._begin_looking()
+            elif act is Act.CONFIRM and holder is _LOOKING:
+                holder = self._end_looking()
+            elif act is Act.CONFIRM:
+                self._settle_all_and_read(phase)
+            elif act is Act.CLIMB:
+                self._looking = self.check() if self.check is not None else None
+                self._purge_settle_and_read(phase)
+            else:
+                for _ in repeat(None, times):
+                    self._run_and_read(phase, thoroughly=act is Act.COLLECT)
+            self._hurry()
+            act, phase, times = self._next(holder)
+        return None if holder is _LOOKING else holder
+
+    def _next(self, holder: Holder | None) -> tuple[Act, Phase, int]:
+        step = advance(self.recorder.live(), self.plan, holder)
+        return step.act, step.phase, step.times
+
+    def _hurry(self) -> None:
+        spent = self.clock() - self._began_s
+        climbed = self.recorder.phase_count(Phase.CLIMB) - 1
+        if spent > self.budget.patience_s and not self.plan.hurried and climbed <= HURRIED_CLIMB:
+            self.plan = replace(self.plan, hurried=True)
+
+    # -- one run, one reading -----------------------------------------------------------------------------------------
+
+    def _run_and_read(self, phase: Phase, *, thoroughly: bool = False) -> None:
+        for _ in repeat(None, self.plan.batch):
+            if self.clock() - self._began_s > self.budget.total_s:
+                raise _OverBudget
+            self.subject.run()
+            self.recorder.run_count[0] += 1
+        if self.notice is not None:
+            self.notice(self.recorder.run_count[0] + 1, phase)
+        if thoroughly:
+            self._settle_all_and_read(phase)
+        elif phase is Phase.SCREEN:
+            self._settle_and_read(phase)
+        else:
+            self._purge_settle_and_read(phase)
+
+    def _settle_and_read(self, phase: Phase) -> None:
+        self._let_threads_end()
+        with settle.quiet_finalizers():
+            if self.reset is not None:
+                self.reset()
+            settle.collect()
+        self.recorder.read(phase)
+
+    def _purge_settle_and_read(self, phase: Phase) -> None:
+        settle.purge()
+        self._settle_and_read(phase)
+
+    def _settle_all_and_read(self, phase: Phase) -> None:
+        self._settle_all()
+        self.recorder.read(phase)
+
+    def _settle_all(self) -> None:
+        settle.purge()
+        self._let_threads_end()
+        with settle.quiet_finalizers():
+            if self.reset is not None:
+                self.reset()
+            settle.collect_all(freeze=self.freeze)
+
+    def _let_threads_end(self) -> None:
+        if self.recorder.count(THREADS) <= self._threads:
+            return
+        settle.wait_for_threads(self._thread_count, self._threads, self._grace_s)
+        left = self.recorder.count(THREADS)
+        # A thread that stays is waited for once, and for those after it ever less.
+        self._grace_s = settle.THREAD_GRACE_S if left <= self._threads else self._grace_s / 2
+        self._threads = max(self._threads, left)
+
+    def _thread_count(self) -> int:
+        return self.recorder.count(THREADS)
+
+    # -- the holder ---------------------------------------------------------------------------------------------------
+
+    def _begin_looking(self) -> Holder:
+        if self._looking is None:
+            return Holder()
+        self._settle_all()
+        self._looking.begin()
+        self._looked_at = self.recorder.run_count[0]
+        return _LOOKING
+
+    def _end_looking(self) -> Holder:
+        assert self._looking is not None
+        with settle.quiet_finalizers():
+            settle.collect()
+            holder = self._looking.finish(self.recorder.run_count[0] - self._looked_at)
+        self._stop_looking()
+        return holder
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
+
+
+class _OverBudget(Exception):
+    """The budget is spent; never leaves this module."""
+
+
+def _voluntary_switches() -> int:
+    """Return how often this process waited for something; 0 where the platform does not tell."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw

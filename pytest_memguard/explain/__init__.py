@@ -1,0 +1,1 @@
+"""Why something grew; each room here returns values, none prints, none calls a user's method."""

@@ -1,0 +1,192 @@
+"""From a pytest session's beginning to its end: settings, results, document, summary."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_memguard import marks
+from pytest_memguard.core.values import Control, RunResult, SubjectResult
+from pytest_memguard.errors import ConfigError, DocumentError
+from pytest_memguard.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_memguard.config import Settings
+
+__all__ = ["Guarding", "collected", "finish", "guarding_of", "start", "summarize", "take_over", "take_over_worker"]
+
+_GUARD = "memguard-guard"
+#: Contract options whose rooms are not built yet; silence would look like success.
+_LATER = {"html": "--memguard-html", "save": "--memguard-save", "baseline": "--memguard-baseline"}
+
+
+@dataclass(slots=True)
+class Guarding:
+    """One session's settings and what has been found in it."""
+
+    settings: Settings
+    started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    began_s: float = field(default_factory=time.monotonic)
+    process: int = field(default_factory=os.getpid)
+    results: list[SubjectResult] = field(default_factory=list)
+    control: dict[str, Control] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    repeat_s: float = 0.0
+    plain_s: float = 0.0
+    problem: str = ""
+
+    def result(self) -> RunResult:
+        """Return the session as far as it has come."""
+        from pytest_memguard import store  # noqa: PLC0415 - reads distributions; only at the end
+
+        return RunResult(
+            started_at=self.started_at,
+            duration_s=round(time.monotonic() - self.began_s, 3),
+            environment=store.environment(),
+            commit=store.commit_of(os.getcwd()),  # noqa: PTH109 - given on as it is
+            settings=self.settings.as_dict(),
+            control=self.control,
+            results=tuple(self.results),
+            repeat_s=round(self.repeat_s, 3),
+            plain_s=round(self.plain_s, 3),
+        )
+
+
+def start(config: pytest.Config) -> Guarding:
+    """
+    Read the settings, once.
+
+    Raises:
+        pytest.UsageError: one line that names what is wrong and what would be right.
+
+    """
+    if options.KEY not in config.stash:
+        try:
+            settings = options.read_settings(config)
+            _refuse_later(settings)
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[options.KEY] = Guarding(settings)
+    return guarding_of(config)
+
+
+def _refuse_later(settings: Settings) -> None:
+    for key, option in _LATER.items():
+        if getattr(settings, key) is not None:
+            raise ConfigError(f"{settings.origin(key)}: {option} is not available in this version; leave it out")
+    if settings.fail_on == "new":
+        raise ConfigError(f"{settings.origin('fail_on')} = 'new' needs a baseline, which this version cannot keep yet")
+
+
+def guarding_of(config: pytest.Config) -> Guarding:
+    """Return what ``start`` made."""
+    guarding: Guarding = config.stash[options.KEY]
+    return guarding
+
+
+def collected(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """
+    Check all markers, and register the guard where a test is to be checked.
+
+    Raises:
+        pytest.UsageError: a marker has a wrong argument.
+
+    """
+    guarding = start(config)
+    try:
+        wanted = sum([_is_wanted(item, guarding.settings) for item in items])
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
+    if wanted and not config.pluginmanager.hasplugin(_GUARD) and not config.option.collectonly:
+        from pytest_memguard.plugin.session import Guard  # noqa: PLC0415 - psutil and all probes
+
+        config.pluginmanager.register(Guard(config, guarding, wanted), _GUARD)
+
+
+def _is_wanted(item: pytest.Item, settings: Settings) -> bool:
+    readers = {
+        "no_leak": marks.read_no_leak,
+        "limit_memory": marks.read_limit_memory,
+        "no_cycles": marks.read_no_cycles,
+        "memguard_skip": marks.read_skip,
+    }
+    marked = False
+    for name, read in readers.items():
+        marker = item.get_closest_marker(name)
+        if marker is not None:
+            read(marker.args, marker.kwargs, item.nodeid)
+            marked = marked or name != "memguard_skip"
+    return settings.check == "all" or (marked and settings.check == "marked")
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is an xdist worker."""
+    return hasattr(config, "workerinput")
+
+
+def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a report with an attribute of ours
+    """Add the results that came with a worker's report."""
+    from pytest_memguard.core import document  # noqa: PLC0415 - only under xdist
+
+    start(config).results += [document.result_from_dict(entry) for entry in report.memguard]
+
+
+def take_over_worker(config: pytest.Config, node: Any) -> None:  # noqa: ANN401 - an xdist class
+    """Add a worker's seconds and control readings."""
+    figures = node.workeroutput["memguard"]
+    guarding = start(config)
+    guarding.repeat_s += figures["repeat_s"]
+    guarding.plain_s += figures["plain_s"]
+    guarding.missing = tuple(figures["missing"])
+    for name, (per_run, step) in figures["control"].items():
+        guarding.control[name] = Control(per_run, step)
+
+
+def finish(session: pytest.Session) -> None:
+    """Hand a worker's figures to the controller, or write the document."""
+    config = session.config
+    guarding = guarding_of(config)
+    if os.getpid() != guarding.process:
+        return
+    if is_worker(config):
+        control = {name: (seen.per_run, seen.largest_step) for name, seen in guarding.control.items()}
+        config.workeroutput["memguard"] = {  # type: ignore[attr-defined] # xdist's
+            "repeat_s": guarding.repeat_s,
+            "plain_s": guarding.plain_s,
+            "missing": list(guarding.missing),
+            "control": control,
+        }
+    elif guarding.settings.json is not None:
+        _write(config, guarding)
+
+
+def _write(config: pytest.Config, guarding: Guarding) -> None:
+    from pytest_memguard import store  # noqa: PLC0415 - only where a document is written
+    from pytest_memguard.config import output_path  # noqa: PLC0415 - see above
+
+    assert guarding.settings.json is not None
+    try:
+        store.write(guarding.result(), output_path(guarding.settings.json, config.invocation_params.dir))
+    except DocumentError as error:
+        guarding.problem = str(error)
+
+
+def summarize(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: ANN401 - pytest's class is not typed
+    """Write the summary at the end of the session."""
+    from pytest_memguard import registry  # noqa: PLC0415 - only where something is shown
+
+    guarding = guarding_of(config)
+    verbosity = config.get_verbosity()
+    text = registry.renderers()["terminal"](guarding.result(), verbosity=verbosity) if guarding.results else ""  # type: ignore[call-arg] # the built-in takes it
+    notes = [*guarding.missing, *([guarding.problem] if guarding.problem else [])]
+    if not text and not notes:
+        return
+    if verbosity >= 0:
+        terminalreporter.section("memory leaks")
+    for line in (*text.splitlines(), *notes):
+        terminalreporter.line(line)

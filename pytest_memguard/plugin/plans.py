@@ -1,0 +1,45 @@
+"""From settings and a marker to the plan of one measurement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_memguard import marks
+from pytest_memguard.core.ladder import Plan
+from pytest_memguard.core.policies import readings_needed
+
+if TYPE_CHECKING:
+    from pytest_memguard.config import Settings
+
+__all__ = ["SCREENS", "plan_for"]
+
+#: Repeats of a test that never grows, by mode.
+SCREENS = {"quick": 2, "standard": 4, "deep": 16, "native": 2}
+_PATIENCE = {"quick": 4, "standard": 8, "deep": 16, "native": 4}
+_NATIVE_BATCH = 32
+_DEFAULT_MAX_RUNS = 65
+#: Share of tests that leak: of tests somebody marked, and of any test of a suite.
+_PRIOR_MARKED, _PRIOR_SUITE = 0.02, 0.002
+
+
+def plan_for(settings: Settings, mark: marks.MarkSettings | None, *, curious: bool) -> Plan:
+    """Return how a test is measured: its mode decided, the marker's arguments on top."""
+    wanted = marks.for_test(settings, mark)
+    mode = wanted.mode or "quick"
+    batch = _NATIVE_BATCH if mode == "native" else 1
+    max_runs = wanted.max_runs
+    if batch > 1 and max_runs == _DEFAULT_MAX_RUNS:
+        max_runs = _DEFAULT_MAX_RUNS * batch
+    return Plan(
+        mode=mode,
+        screen=max(SCREENS[mode], readings_needed(wanted.policy) - 1),
+        patience=_PATIENCE[mode],
+        max_runs=max_runs,
+        batch=batch,
+        confidence=wanted.confidence,
+        policy=wanted.policy,
+        prior=_PRIOR_SUITE if mark is None else _PRIOR_MARKED,
+        curious=curious or mark is not None or mode != "quick",
+        allow=mark.allow if mark is not None else (),
+        metrics=mark.metrics if mark is not None else (),
+    )

@@ -1,0 +1,333 @@
+"""
+The guard: decides which tests are measured, measures them, and fails those that leak.
+
+The measurement sits in a wrapper around ``pytest_runtest_makereport`` of the call phase. There the user's run is over
+and reported on, so its outcome and duration cannot change; only a leak makes the report anew, as a failed call.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_memguard import marks, registry
+from pytest_memguard.core.ladder import Plan, advance
+from pytest_memguard.core.values import Control, Level, SubjectResult
+from pytest_memguard.engine.assess import Identity, assess, not_measured
+from pytest_memguard.engine.recorder import Recorder
+from pytest_memguard.engine.watch import Budget, Record, Watch
+from pytest_memguard.errors import LeakError
+from pytest_memguard.plugin import limits, repeat
+from pytest_memguard.plugin.guarding import is_worker
+from pytest_memguard.plugin.plans import SCREENS, plan_for
+from pytest_memguard.plugin.status import StatusLine
+from pytest_memguard.plugin.surroundings import keep_doctest_globals
+from pytest_memguard.renderers import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_memguard.config import Settings
+    from pytest_memguard.core.ports import ChunkCache
+    from pytest_memguard.plugin.guarding import Guarding
+
+__all__ = ["Guard"]
+
+_CONTROL_RUNS = 8
+
+
+class Credit:
+    """
+    Seconds that whole-suite runs may spend on following weak signs.
+
+    A small suite has some to spare at once; a large one earns five in a hundred of its plain time. Without credit a
+    sign that only native memory moved is let go, and a racy test is screened no longer than others.
+    """
+
+    def __init__(self, tests: int) -> None:
+        self._left_s = max(0.25, 3.0 - 0.01 * tests)
+
+    def earn(self, plain_s: float) -> None:
+        """Add what a test's plain run earns."""
+        self._left_s += 0.05 * plain_s
+
+    def spend(self, seconds: float) -> None:
+        """Take off what following a weak sign cost."""
+        self._left_s -= seconds
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is any."""
+        return self._left_s > 0
+
+
+class Guard:
+    """One session's hooks around each test."""
+
+    def __init__(self, config: pytest.Config, guarding: Guarding, tests: int) -> None:
+        self._config = config
+        self._guarding = guarding
+        self._settings: Settings = guarding.settings
+        self._credit = Credit(tests)
+        self._wide = repeat.WideFixtures()
+        self._busy = False
+        self._ran: pytest.Item | None = None
+        self._plain_s = 0.0
+        self._teardown_error: BaseException | None = None
+        self._control: tuple[tuple[str, float, float], ...] | None = None
+        self._waiting: list[SubjectResult] = []
+
+    @functools.cached_property
+    def _recorder(self) -> Recorder:
+        probes = registry.probes()
+        self._guarding.missing = registry.missing(probes)
+        return Recorder(probes)
+
+    @functools.cached_property
+    def _chunks(self) -> ChunkCache | None:
+        return registry.chunk_cache()
+
+    # -- hooks --------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> None:
+        """Remember wider fixtures: pytest lets their lists of finalizers grow with each repeat."""
+        self._wide.note(fixturedef)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep what the first run would use up."""
+        if not self._busy:
+            keep_doctest_globals(item)
+            self._ran, self._plain_s = None, 0.0
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Know a real call phase from the reports that sub-tests make during it."""
+        try:
+            return (yield)
+        finally:
+            if not self._busy:
+                self._ran = item
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """After the user's own call phase: measure, and turn a leak into a failure."""
+        report = yield
+        if self._busy:
+            return report
+        self._plain_s += call.duration
+        if call.when == "call" and self._ran is item:
+            self._ran = None
+            report = self._after_call(item, call, report)
+        elif call.when == "setup" and not report.passed:
+            self._note_skipped(item, report)
+        elif call.when == "teardown":
+            self._guarding.plain_s += self._plain_s
+            self._credit.earn(self._plain_s)
+        self._hand_over(report)
+        return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:  # noqa: ARG002 - pytest's name
+        """Raise what the user's own tear-down raised, in the phase where it belongs."""
+        result = yield
+        if not self._busy and self._teardown_error is not None:
+            error, self._teardown_error = self._teardown_error, None
+            raise error
+        return result
+
+    # -- which tests --------------------------------------------------------------------------------------------------
+
+    def _after_call(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+    ) -> pytest.TestReport:
+        mark = self._mark(item)
+        if not self._is_wanted(item, mark):
+            return report
+        reason = self._why_skipped(item, call, report, mark)
+        if reason:
+            self.add(not_measured(self._identity(item), Level.SKIPPED, reason))
+            return report
+        self._busy = True
+        try:
+            error = self._check(item, mark)
+        finally:
+            self._busy = False
+        return report if error is None else self._failed(item, call, error)
+
+    def _mark(self, item: pytest.Item) -> marks.MarkSettings | None:
+        marker = item.get_closest_marker("no_leak")
+        return None if marker is None else marks.read_no_leak(marker.args, marker.kwargs, item.nodeid)
+
+    def _is_wanted(self, item: pytest.Item, mark: marks.MarkSettings | None) -> bool:
+        if self._settings.check == "off" or item.get_closest_marker("memguard_skip"):
+            return False
+        return self._settings.check == "all" or mark is not None or limits.has_limits(item)
+
+    def _why_skipped(
+        self,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
+        mark: marks.MarkSettings | None,
+    ) -> str:
+        accepts_failure = mark is not None and not mark.only_if_passed
+        if call.excinfo is not None and not accepts_failure:
+            return "it was skipped" if report.skipped and not hasattr(report, "wasxfail") else "it did not pass"
+        if not repeat.may_fail_as_leak(item, is_marked=mark is not None):
+            return "it is expected to fail, and not with a LeakError"
+        if item.session.shouldstop or item.session.shouldfail:
+            return "the session is stopping"
+        if getattr(item, "_memguard_checked", False) and mark is None:
+            return "it measures itself, with the memguard fixture"
+        return ""
+
+    def _note_skipped(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        if self._is_wanted(item, self._mark(item)):
+            reason = "it was skipped" if report.skipped else "its set-up failed"
+            self.add(not_measured(self._identity(item), Level.SKIPPED, reason))
+
+    # -- one test -----------------------------------------------------------------------------------------------------
+
+    def _check(self, item: pytest.Item, mark: marks.MarkSettings | None) -> LeakError | None:
+        began = time.perf_counter()
+        self._teardown_error = repeat.finish_user_run(item)
+        try:
+            if self._teardown_error is not None:
+                self.add(not_measured(self._identity(item), Level.SKIPPED, "its tear-down failed"))
+                return None
+            return self._measure_and_judge(item, mark)
+        finally:
+            self._guarding.repeat_s += time.perf_counter() - began
+
+    def _measure_and_judge(self, item: pytest.Item, mark: marks.MarkSettings | None) -> LeakError | None:
+        identity = self._identity(item)
+        obstacle = self._obstacle(item)
+        if obstacle:
+            self.add(not_measured(identity, Level.UNMEASURED, obstacle))
+            return None
+        subject = repeat.ItemSubject(item, self._wide, accept_failure=mark is not None and not mark.only_if_passed)
+        error: LeakError | None = None
+        with subject.opened():
+            if self._settings.check == "all" or mark is not None:
+                result = self._judged(self._measured(item, subject, mark), identity, item)
+                self.add(result)
+                error = self._leak_error(result, item)
+            return error or limits.check(item, subject, functools.partial(self._control_subject, item))
+
+    def _obstacle(self, item: pytest.Item) -> str:
+        if self._config.getoption("usepdb", default=False) or self._config.getoption("trace", default=False):
+            return "the debugger is on (--pdb or --trace)"
+        if not repeat.can_repeat(item):
+            return f"a {type(item).__name__} cannot be run again: it is no test function, method or doctest"
+        if self._plain_s * SCREENS["quick"] > self._settings.budget_s:
+            return f"over the budget of {self._settings.budget_s:g} s: one run took {self._plain_s:.1f} s"
+        return ""
+
+    def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
+        plan = plan_for(self._settings, mark, curious=self._credit.is_left)
+        plan = replace(plan, control=self._control or ())
+        with StatusLine(self._config, item.nodeid) as status:
+            watching = Watch(
+                subject,
+                self._recorder,
+                plan,
+                Budget(self._settings.budget_s, min(2.0, self._settings.budget_s / 4)),
+                check=registry.holder_check,
+                reset=mark.reset if mark is not None else None,
+                notice=status.notice,
+                chunks=self._chunks,
+            )
+            record = watching.measure()
+            if record.failure and not record.over_budget:
+                # It may look at what the collector sees, or at its freeze count: once more, with nothing frozen.
+                again = replace(watching, plan=plan, freeze=False).measure()
+                record = again if not again.failure else replace(record, failure="not repeatable: " + record.failure)
+        if plan.curious and mark is None:
+            self._credit.spend(record.duration_s * (1 - min(1.0, (1 + plan.screen) / max(1, len(record.readings)))))
+        return record
+
+    def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
+        if record.step.end == "confirmed" and self._control is None:
+            self._control = self._measure_control(item)
+            plan = replace(record.plan, control=self._control)
+            record = replace(record, plan=plan, step=advance(record.readings, plan, record.holder))
+        return assess(record, identity)
+
+    def _measure_control(self, item: pytest.Item) -> tuple[tuple[str, float, float], ...]:
+        """Run an empty test the same way: what it keeps is pytest's, a plugin's or ours, and no leak of a test."""
+        subject = self._control_subject(item)
+        if subject is None:
+            return ()
+        plan = Plan(screen=_CONTROL_RUNS, metrics=("none",))
+        with subject.opened():
+            record = Watch(subject, self._recorder, plan).measure()
+        control = []
+        for series in record.readings.series():
+            steps = [after - before for before, after in zip(series.values[1:], series.values[2:], strict=False)]
+            if not steps or record.failure:
+                continue
+            seen = Control(min(steps) if min(steps) > 0 else 0.0, float(max(map(abs, steps))))
+            self._guarding.control[series.metric.name] = seen
+            control.append((series.metric.name, seen.per_run, seen.largest_step))
+        return tuple(control)
+
+    def _control_subject(self, item: pytest.Item) -> repeat.ItemSubject | None:
+        empty = repeat.empty_item(item)
+        return None if empty is None else repeat.ItemSubject(empty, self._wide)
+
+    # -- what comes of it ---------------------------------------------------------------------------------------------
+
+    def _leak_error(self, result: SubjectResult, item: pytest.Item) -> LeakError | None:
+        fails = {"leak": (Level.LEAK,), "growing": (Level.LEAK, Level.GROWING), "never": ()}[self._settings.fail_on]
+        if result.verdict.level not in fails:
+            return None
+        return LeakError(terminal.failure(result, rerun=f"pytest {item.nodeid!r} --memguard"))
+
+    def _failed(self, item: pytest.Item, call: pytest.CallInfo[None], error: LeakError) -> pytest.TestReport:
+        self._busy = True
+        try:
+            return repeat.report_failure(item, call, error, self._short(item))
+        finally:
+            self._busy = False
+
+    def _short(self, item: pytest.Item) -> str:
+        for result in reversed(self._waiting):
+            if result.id == item.nodeid and result.verdict.level in (Level.LEAK, Level.GROWING):
+                return terminal.short(result)
+        return ""
+
+    def _identity(self, item: pytest.Item) -> Identity:
+        path, line, _ = item.location
+        worker = getattr(self._config, "workerinput", {}).get("workerid")
+        return Identity(item.nodeid, "test", path, (line or 0) + 1, worker, self._plain_s)
+
+    def add(self, result: SubjectResult) -> None:
+        """Take a result; it travels on the report of the test's current phase."""
+        self._waiting.append(result)
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether a test is being run again at this moment."""
+        return self._busy
+
+    def _hand_over(self, report: pytest.TestReport) -> None:
+        if not self._waiting:
+            return
+        if is_worker(self._config):
+            from pytest_memguard.core.document import result_to_dict  # noqa: PLC0415 - only on workers
+
+            report.memguard = [result_to_dict(result) for result in self._waiting]
+        else:
+            self._guarding.results += self._waiting
+        self._waiting = []
+
+

@@ -1,0 +1,1 @@
+"""A session's result -> text; no file is opened here."""
