@@ -2,9 +2,9 @@
 RunResult <-> the result document, as plain dicts and as JSON text; ``docs/reference/result.schema.json`` describes it.
 
     memguard-result/1   since 0.1. Keys may be added at any time: who reads ignores what it does not know, and
-                        takes the default for what an older document does not have yet.
+                        takes the usual value for what an older document does not have yet.
 
-The readings, the plan and the holder are stored whole, so that ``core.verdict.rejudge`` can make a verdict again.
+Readings, plan and holder are stored whole, so that ``core.verdict.rejudge`` can make each verdict again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from dataclasses import dataclass, fields
-from enum import Enum
+from collections.abc import Callable
+from dataclasses import fields
 from itertools import groupby
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.ladder import Plan
 from pytest_memguard.core.units import Unit
@@ -43,22 +43,19 @@ from pytest_memguard.core.values import (
 from pytest_memguard.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from enum import Enum
 
 __all__ = ["SCHEMA", "dumps", "from_dict", "loads", "result_from_dict", "result_to_dict", "to_dict"]
 
 SCHEMA = "memguard-result/1"
 
-_FAMILY = SCHEMA.partition("/")[0] + "/"
 _TOOL = "pytest-memguard"
-_KINDS = ("test", "callable", "scenario", "process")
-_STATUSES = ("new", "known", "worse", "fixed")
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
 _LARGEST = sys.float_info.max
-_REQUIRED: Any = object()
 
-T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
+#: Takes a value and its place in the document; returns it as the house wants it, or raises DocumentError.
+_Reader = Callable[[object, str], Any]
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -66,21 +63,30 @@ E = TypeVar("E", bound=Enum)
 
 def dumps(result: RunResult) -> str:
     """
-    Return the document as one line of ASCII, which every encoding and every odd text survives.
+    Return the document as one line of ASCII, which odd text survives (lone surrogates, control characters).
 
     Raises:
-        DocumentError: something in *result* is NaN, infinite or no JSON value; the message says where.
+        DocumentError: something in *result* is NaN, infinite or nothing that JSON has; the message says where.
 
     """
-    content = to_dict(result)
+    encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
     try:
-        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+        # One at a time: all at once, ten thousand results took twice as long, most of it in the garbage collector.
+        results = ",".join(encode(entry) for entry in _entries(result))
+        frame = {key: encode(value) for key, value in _frame(result).items()}
     except (TypeError, ValueError, RecursionError) as error:
-        raise DocumentError(_first_misfit(content) or _shown(str(error))) from error
+        raise DocumentError(_first_misfit(to_dict(result)) or _shown(str(error))) from error
+    frame["results"] = f"[{results}]"
+    return "{" + ",".join(f'"{key}":{text}' for key, text in frame.items()) + "}"
 
 
 def to_dict(result: RunResult) -> dict[str, Any]:
-    """Return the document as dicts, lists, text and numbers only."""
+    """Return the document as dicts, lists, text and numbers."""
+    return {**_frame(result), "results": list(_entries(result))}
+
+
+def _frame(result: RunResult) -> dict[str, Any]:
+    """Return the document, its results left empty."""
     return {
         "schema": SCHEMA,
         "tool": {"name": _TOOL, "version": _version(result.environment)},
@@ -89,16 +95,34 @@ def to_dict(result: RunResult) -> dict[str, Any]:
         "environment": dict(result.environment),
         "commit": None if result.commit is None else dict(result.commit),
         "settings": dict(result.settings),
-        "control": {name: _control_to_dict(control) for name, control in result.control.items()},
-        "results": [result_to_dict(one) for one in result.results],
+        "control": {name: {**_plain(one), "noisy": one.noisy} for name, one in result.control.items()},
+        "plans": [_plain(plan) for plan in _plans(result)],
+        "results": [],
         "causes": [],
         "summary": _summary(result),
     }
 
 
+def _plans(result: RunResult) -> dict[Plan, int]:
+    """Return the plans that results were measured by, numbered: thousands share one."""
+    plans = dict.fromkeys(one.plan for one in result.results if one.plan is not None)
+    return {plan: number for number, plan in enumerate(plans)}
+
+
+def _entries(result: RunResult) -> Iterator[dict[str, Any]]:
+    """Yield the entries of ``results``, each with the number of its plan in place of the plan."""
+    plans = _plans(result)
+    for one in result.results:
+        yield _result_to_dict(one, plans.get(one.plan))
+
+
 def result_to_dict(result: SubjectResult) -> dict[str, Any]:
-    """Return one entry of ``results``; of plain types only, so that it may travel between xdist's processes."""
-    verdict = result.verdict
+    """Return one result by itself, its plan inside; plain types only, so that it can travel on a report of xdist."""
+    return _result_to_dict(result, _plain(result.plan))
+
+
+def _result_to_dict(result: SubjectResult, plan: object) -> dict[str, Any]:
+    verdict, readings = result.verdict, result.readings
     return {
         "id": result.id,
         "kind": result.kind,
@@ -114,10 +138,10 @@ def result_to_dict(result: SubjectResult) -> dict[str, Any]:
         "duration_s": result.duration_s,
         "first_run_s": result.first_run_s,
         "worker": result.worker,
-        "plan": None if result.plan is None else _plan_to_dict(result.plan),
-        "holder": _holder_to_dict(result.holder),
-        "phases": None if result.readings is None else _phases_to_list(result.readings),
-        "series": [] if result.readings is None else _series_to_list(result.readings),
+        "plan": plan,
+        "holder": _plain(result.holder),
+        "phases": None if readings is None else _phases_to_list(readings),
+        "series": [] if readings is None else _series_to_list(readings),
         "findings": [_finding_to_dict(finding) for finding in result.findings],
     }
 
@@ -144,32 +168,23 @@ def _summary(result: RunResult) -> dict[str, Any]:
 
 
 def _overhead_ratio(plain_s: float, repeat_s: float) -> float | None:
-    """Return how many times its plain duration a session took; None where the clock was too coarse to tell."""
+    """Return how many times its plain duration the session took; None where that was too short to tell."""
     ratio = (plain_s + repeat_s) / plain_s if plain_s else 0.0
     return ratio if ratio and isfinite(ratio) else None
 
 
-def _control_to_dict(control: Control) -> dict[str, Any]:
-    return {"per_run": control.per_run, "noisy": control.noisy, "largest_step": control.largest_step}
-
-
-def _plan_to_dict(plan: Plan) -> dict[str, Any]:
-    return {name: _listed(getattr(plan, name)) for name in _PLAN}
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _holder_to_dict(holder: Holder) -> dict[str, Any]:
-    return {"kind": holder.kind, "name": holder.name, "limit": holder.limit, "grew": holder.grew}
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of a value, whatever it holds
+    """Return a value of ``_RECORDS`` as a dict, a tuple as a list, anything else as it is."""
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    keys = _RECORDS.get(type(value))
+    return value if keys is None else {key: _plain(getattr(value, key)) for key in keys}
 
 
 def _phases_to_list(readings: Readings) -> list[list[Any]]:
-    """Return name and length of each part; readings of no metric have no series and count as none."""
-    if not readings.metrics:
-        return []
-    return [[phase.value, len(tuple(same))] for phase, same in groupby(readings.phases)]
+    """Return name and length of each phase; readings of no metric have no series, and count as none."""
+    phases = readings.phases if readings.metrics else ()
+    return [[phase.value, len(tuple(same))] for phase, same in groupby(phases)]
 
 
 def _series_to_list(readings: Readings) -> list[dict[str, Any]]:
@@ -186,25 +201,20 @@ def _series_to_list(readings: Readings) -> list[dict[str, Any]]:
 
 
 def _metric_to_dict(metric: Metric) -> dict[str, Any]:
-    """Return name and unit; of a metric that others brought along all the rest too."""
+    """Return name and unit, and the rest too where it does not follow from the name."""
+    named = {"metric": metric.name, "unit": metric.unit.value}
     if METRICS.get(metric.name) == metric:
-        return {"metric": metric.name, "unit": metric.unit.value}
-    return {
-        "metric": metric.name,
-        "unit": metric.unit.value,
-        "exact": metric.exact,
-        "resource": metric.resource,
-        "lower_is_better": metric.lower_is_better,
-    }
+        return named
+    return {**named, "exact": metric.exact, "resource": metric.resource, "lower_is_better": metric.lower_is_better}
 
 
 def _finding_to_dict(finding: Finding) -> dict[str, Any]:
-    trend, slope = finding.trend, finding.trend.slope
+    trend = finding.trend
     return {
         **_metric_to_dict(finding.metric),
         "exact": finding.metric.exact,
         "shape": trend.shape.value,
-        "per_run": {"point": slope.point, "low": slope.low, "high": slope.high, "level": slope.level},
+        "per_run": _plain(trend.slope),
         "total": finding.total,
         "n": trend.n,
         "r": trend.r,
@@ -213,34 +223,9 @@ def _finding_to_dict(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "advice": finding.advice,
         "names": list(finding.names),
-        "sites": [_site_to_dict(site) for site in finding.sites],
-        "types": [_type_to_dict(growth) for growth in finding.types],
-        "paths": [{"hops": [_hop_to_dict(hop) for hop in path.hops], "text": path.text} for path in finding.paths],
-    }
-
-
-def _site_to_dict(site: Site) -> dict[str, Any]:
-    return {
-        "file": site.file,
-        "line": site.line,
-        "function": site.function,
-        "bytes_per_run": site.bytes_per_run,
-        "blocks_per_run": site.blocks_per_run,
-        "traceback": list(site.traceback),
-    }
-
-
-def _type_to_dict(growth: TypeGrowth) -> dict[str, Any]:
-    return {"type": growth.type, "count_per_run": growth.count_per_run, "bytes_per_run": growth.bytes_per_run}
-
-
-def _hop_to_dict(hop: Hop) -> dict[str, Any]:
-    return {
-        "kind": hop.kind,
-        "name": hop.name,
-        "type": hop.type,
-        "grows_per_run": hop.grows_per_run,
-        "suspect": hop.suspect,
+        "sites": _plain(finding.sites),
+        "types": _plain(finding.types),
+        "paths": _plain(finding.paths),
     }
 
 
@@ -252,17 +237,22 @@ def loads(text: str) -> RunResult:
     Return what ``dumps`` made *text* from.
 
     Raises:
-        DocumentError: *text* is not JSON, was cut short, or is not a result document; one line says what and where.
+        DocumentError: *text* is not JSON, was cut short, or is no result document; one line says what and where.
 
     """
     constants: list[str] = []
+
+    def read_constant(name: str) -> float:
+        constants.append(name)
+        return float(name)
+
     try:
-        content = json.loads(text, parse_constant=lambda name: constants.append(name) or float(name))
+        content = json.loads(text, parse_constant=read_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise DocumentError(f"this is not JSON, or was cut short: {error.msg} at {place}") from None
-    except (ValueError, RecursionError) as error:  # a number of more digits than int() takes; brackets without end
-        raise DocumentError(f"this is not JSON: {_shown(str(error))}") from None
+        raise DocumentError(f"this is not JSON, or was cut short: {error.msg} at {place}") from error
+    except (ValueError, RecursionError) as error:  # a number of 4,300 digits, brackets without end
+        raise DocumentError(f"this is not JSON: {_shown(str(error))}") from error
     if constants:
         raise DocumentError(_first_misfit(content) or f"{constants[0]} is not JSON")
     return from_dict(content)
@@ -273,13 +263,15 @@ def from_dict(content: Mapping[str, Any]) -> RunResult:
     Return what ``to_dict`` made *content* from.
 
     Raises:
-        DocumentError: *content* is not a result document of this schema; one line says what and where.
+        DocumentError: *content* is no result document of this schema; one line says what and where.
 
     """
-    try:
-        return _run_result(_part(content, ""))
-    except RecursionError:
-        raise DocumentError("it is nested too deep for a result document") from None
+    _read(content, "", {"schema": _schema}, {})
+    _read(content, "", _FOR_OTHERS, {})
+    plans = _read(content, "", {}, {"plans": _each(_PLAN)}).get("plans", ())
+    found = _read(content, "", {**_RUN, "results": _each(_result_reader(_one_in(plans)))}, {})
+    summary = found.pop("summary")
+    return RunResult(**found, repeat_s=summary["repeat_s"], plain_s=summary.get("plain_s", 0.0))
 
 
 def result_from_dict(content: Mapping[str, Any]) -> SubjectResult:
@@ -287,250 +279,118 @@ def result_from_dict(content: Mapping[str, Any]) -> SubjectResult:
     Return what ``result_to_dict`` made *content* from.
 
     Raises:
-        DocumentError: *content* is not an entry of ``results``; one line says what and where.
+        DocumentError: *content* is no entry of ``results``; one line says what and where.
 
     """
-    return _result(_part(content, ""))
+    result: SubjectResult = _result_reader(_PLAN)(content, "")
+    return result
 
 
-def _run_result(part: _Part) -> RunResult:
-    _require_schema(part)
-    _require_derived(part)
-    summary = part.part("summary")
-    control = part.part("control")
-    return RunResult(
-        started_at=part.get("started_at", _text),
-        duration_s=part.get("duration_s", _number),
-        environment=_mapping(part, "environment"),
-        commit=None if part.get("commit", _anything) is None else _mapping(part, "commit"),
-        settings=_mapping(part, "settings"),
-        control={name: _control(control.part(name)) for name in control.content},
-        results=tuple(_result(one) for one in part.parts("results")),
-        repeat_s=summary.get("repeat_s", _number),
-        plain_s=summary.get("plain_s", _number, 0.0),
-    )
-
-
-def _require_schema(part: _Part) -> None:
-    schema = part.get("schema", _text)
+def _schema(value: object, where: str) -> str:
+    schema = _text(value, where)
     if schema == SCHEMA:
-        return
-    what = f"is not {SCHEMA!r}, which is all that this version reads"
-    newer = schema.startswith(_FAMILY) and schema != f"{_FAMILY}0"
-    raise DocumentError(f"schema: {_shown(schema)} {what}{f'; a newer {_TOOL} wrote it' if newer else ''}")
+        return schema
+    name, _, number = schema.partition("/")
+    is_newer = f"{name}/1" == SCHEMA and number.isdecimal() and number > "1"
+    advice = f"a newer {_TOOL} wrote it; update" if is_newer else f"this is not a document of {_TOOL}"
+    raise DocumentError(f"{where}: {_shown(schema)} is not {SCHEMA!r}; {advice}")
 
 
-def _require_derived(part: _Part) -> None:
-    """Check what is written for other readers, and made anew when it is written again."""
-    tool, summary = part.part("tool"), part.part("summary")
-    for key in ("name", "version"):
-        tool.get(key, _text)
-    for key in ("checked", *(level.value for level in Level)):
-        summary.get(key, _whole)
-    summary.get("overhead_ratio", _or_none(_number))
-    part.parts("causes")
+def _result_reader(plan: _Reader) -> _Reader:
+    """Return a reader of results whose plan is read by *plan*."""
+    optional = {**_RESULT_MORE, "plan": _or_none(plan)}
+
+    def read(value: object, where: str) -> SubjectResult:
+        found = _read(value, where, _RESULT, optional)
+        verdict = Verdict(
+            found.pop("verdict"),
+            found.pop("confidence"),
+            found.pop("reason"),
+            found.pop("policy", "calibrated"),
+            tuple(found.pop("policies").items()),
+        )
+        readings = _readings(found.pop("series"), found.pop("phases", None), where)
+        return SubjectResult(verdict=verdict, readings=readings, **found)
+
+    return read
 
 
-def _control(part: _Part) -> Control:
-    part.get("noisy", _flag)
-    return Control(part.get("per_run", _number), part.get("largest_step", _number, 0.0))
-
-
-def _result(part: _Part) -> SubjectResult:
-    return SubjectResult(
-        id=part.get("id", _text),
-        kind=part.get("kind", _KIND),
-        verdict=_verdict(part),
-        runs=part.get("runs", _whole),
-        duration_s=part.get("duration_s", _number),
-        first_run_s=part.get("first_run_s", _number, 0.0),
-        file=part.get("file", _text),
-        line=part.get("line", _whole),
-        worker=part.get("worker", _or_none(_text)),
-        readings=_readings(part),
-        findings=tuple(_finding(one) for one in part.parts("findings")),
-        holder=_holder(part.part("holder", {})),
-        plan=None if part.get("plan", _anything, None) is None else _plan(part.part("plan")),
-        stopped=part.get("stopped", _text, ""),
-    )
-
-
-def _verdict(part: _Part) -> Verdict:
-    policies = part.part("policies")
-    return Verdict(
-        level=part.get("verdict", _LEVEL),
-        score=part.get("confidence", _number),
-        reason=part.get("reason", _text),
-        policy=part.get("policy", _text, "calibrated"),
-        policies=tuple((name, policies.get(name, _number)) for name in policies.content),
-    )
-
-
-def _holder(part: _Part) -> Holder:
-    return Holder(
-        kind=part.get("kind", _text, "unseen"),
-        name=part.get("name", _text, ""),
-        limit=part.get("limit", _or_none(_whole), None),
-        grew=part.get("grew", _number, 0.0),
-    )
-
-
-def _plan(part: _Part) -> Plan:
-    return Plan(**{name: part.get(name, read, default) for name, (read, default) in _PLAN.items()})
-
-
-def _readings(part: _Part) -> Readings | None:
-    series = part.parts("series")
-    if not series and part.get("phases", _anything, None) is None:
-        return None
-    runs = tuple(series[0].get("x", _whole_numbers)) if series else ()
+def _readings(
+    series: tuple[dict[str, Any], ...], phases: tuple[tuple[Phase, int], ...] | None, where: str
+) -> Readings | None:
+    if phases is None:
+        if not series:
+            return None
+        phases = ((Phase.SCREEN, len(series[0]["x"])),)  # the contract alone does not promise them
+    runs = tuple(series[0]["x"]) if series else ()
     values = array("q", bytes(8 * len(runs) * len(series)))
     for at, one in enumerate(series):
-        values[at :: len(series)] = _column(one, runs)
-    return Readings(tuple(_metric(one) for one in series), runs, _phases(part, len(runs)), values)
+        if tuple(one["x"]) != runs or len(one["values"]) != len(runs):
+            raise DocumentError(_below(where, f"series[{at}]") + ": x and values do not match the x of series[0]")
+        values[at :: len(series)] = one["values"]
+    if sum(count for _, count in phases) != len(runs):
+        raise DocumentError(_below(where, "phases") + f": they do not add up to {len(runs)} readings")
+    in_phases = tuple(phase for phase, count in phases for _ in range(count))
+    return Readings(tuple(_metric(one) for one in series), runs, in_phases, values)
 
 
-def _column(part: _Part, runs: tuple[int, ...]) -> array[int]:
-    part.get("x_unit", _RUN)
-    values = part.get("values", _whole_numbers)
-    if tuple(part.get("x", _whole_numbers)) != runs:
-        part.refuse("x", "is not that of the first series")
-    if len(values) != len(runs):
-        part.refuse("values", f"is not one for each of {len(runs)} runs")
-    return values
+def _phase_count(value: object, where: str) -> tuple[Phase, int]:
+    phase, count = _row(_PHASE, _whole)(value, where)
+    if count < 1:
+        raise _wrong(value, where, "a phase and how many readings it has")
+    return phase, count
 
 
-def _phases(part: _Part, n: int) -> tuple[Phase, ...]:
-    """Return the phase of each reading; a document without them knows no other than the screen."""
-    rows = part.get("phases", _rows(_PHASE, _count), [["screen", n]] if n else [])
-    if sum(count for _, count in rows) != n:
-        part.refuse("phases", f"does not add up to {n} readings")
-    return tuple(phase for phase, count in rows for _ in range(count))
-
-
-def _metric(part: _Part) -> Metric:
-    name, unit = part.get("metric", _text), part.get("unit", _UNIT)
+def _metric(found: dict[str, Any]) -> Metric:
+    name, unit = found.pop("metric"), found.pop("unit")
     usual = METRICS.get(name, Metric(name, unit, exact=False))
-    exact, resource = part.get("exact", _flag, usual.exact), part.get("resource", _flag, usual.resource)
-    metric = Metric(name, unit, exact, resource, part.get("lower_is_better", _flag, usual.lower_is_better))
+    flags = {key: found.pop(key, getattr(usual, key)) for key in ("exact", "resource", "lower_is_better")}
+    metric = Metric(name, unit, **flags)
     return usual if metric == usual else metric
 
 
-def _finding(part: _Part) -> Finding:
-    part.get("exact", _flag)
-    return Finding(
-        metric=_metric(part),
-        trend=_trend(part),
-        total=part.get("total", _number),
-        fingerprint=part.get("fingerprint", _text),
-        status=part.get("status", _or_none(_STATUS)),
-        advice=part.get("advice", _text),
-        sites=tuple(_site(one) for one in part.parts("sites")),
-        types=tuple(_type(one) for one in part.parts("types")),
-        paths=tuple(_path(one) for one in part.parts("paths")),
-        names=part.get("names", _texts, []),
-    )
+def _finding(value: object, where: str) -> Finding:
+    found = _read(value, where, _FINDING, _FINDING_MORE)
+    measured = {key: found.pop(key, 0) for key in ("n", "r", "least_squares")}
+    trend = Trend(found.pop("shape"), found.pop("per_run"), **measured)
+    return Finding(metric=_metric(found), trend=trend, **found)
 
 
-def _trend(part: _Part) -> Trend:
-    slope = part.part("per_run")
-    return Trend(
-        shape=part.get("shape", _SHAPE),
-        slope=Estimate(*(slope.get(key, _number) for key in ("point", "low", "high", "level"))),
-        n=part.get("n", _whole, 0),
-        r=part.get("r", _number, 0.0),
-        least_squares=part.get("least_squares", _number, 0.0),
-    )
+# -- readers ---------------------------------------------------------------------------------------------------------
 
 
-def _site(part: _Part) -> Site:
-    return Site(
-        file=part.get("file", _text),
-        line=part.get("line", _whole),
-        function=part.get("function", _text),
-        bytes_per_run=part.get("bytes_per_run", _number),
-        blocks_per_run=part.get("blocks_per_run", _number),
-        traceback=part.get("traceback", _texts),
-    )
+def _read(
+    value: object, where: str, required: Mapping[str, _Reader], optional: Mapping[str, _Reader]
+) -> dict[str, Any]:
+    """Return an object's values by key, each read by its reader; other keys are left out."""
+    entries, found = _object(value, where), {}
+    for key, read in required.items():
+        if key not in entries:
+            raise DocumentError(f"{_below(where, key)}: missing")
+        found[key] = read(entries[key], _below(where, key))
+    for key, read in optional.items():
+        if key in entries:
+            found[key] = read(entries[key], _below(where, key))
+    return found
 
 
-def _type(part: _Part) -> TypeGrowth:
-    return TypeGrowth(part.get("type", _text), part.get("count_per_run", _number), part.get("bytes_per_run", _number))
+def _record(kind: type, required: Mapping[str, _Reader], optional: Mapping[str, _Reader]) -> _Reader:
+    """Return a reader of objects whose keys are the fields of a value of *kind*, and have it written likewise."""
+    _RECORDS[kind] = (*required, *optional)
+    return lambda value, where: kind(**_read(value, where, required, optional))
 
 
-def _path(part: _Part) -> RetentionPath:
-    return RetentionPath(tuple(_hop(one) for one in part.parts("hops")), part.get("text", _text))
+def _wrong(value: object, where: str, what: str) -> DocumentError:
+    return DocumentError(f"{where or 'the document'}: {_shown(value)} is not {what}")
 
 
-def _hop(part: _Part) -> Hop:
-    return Hop(
-        kind=part.get("kind", _text),
-        name=part.get("name", _text),
-        type=part.get("type", _text),
-        grows_per_run=part.get("grows_per_run", _number),
-        suspect=part.get("suspect", _flag),
-    )
-
-
-def _mapping(part: _Part, key: str) -> dict[str, Any]:
-    """Return an object that may hold whatever JSON can."""
-    inner = part.part(key)
-    misfit = next(_misfits(inner.content, inner.where), "")
-    if misfit:
-        raise DocumentError(misfit)
-    return dict(inner.content)
-
-
-# -- one object of a document ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One object of a document, and where it stands, for messages."""
-
-    content: Mapping[str, Any]
-    where: str
-
-    def get(self, key: str, read: Callable[[Any], T], default: Any = _REQUIRED) -> T:
-        """
-        Return the value of *key* as *read* makes it; *default*, as JSON has it, where there is none.
-
-        Raises:
-            DocumentError: the key is missing, or *read* raised ValueError with what is wrong.
-
-        """
-        value = self.content.get(key, default)
-        if value is _REQUIRED:
-            raise DocumentError(f"{_below(self.where, key)}: missing")
-        try:
-            return read(value)
-        except ValueError as wrong:
-            raise DocumentError(f"{_below(self.where, key)}: {_shown(value)} {wrong}") from None
-
-    def refuse(self, key: str, wrong: str) -> NoReturn:
-        """Say that the value of *key* does not fit the others."""
-        raise DocumentError(f"{_below(self.where, key)}: {_shown(self.content.get(key))} {wrong}")
-
-    def part(self, key: str, default: Any = _REQUIRED) -> _Part:
-        """Return the object that *key* holds."""
-        return _part(self.get(key, _anything, default), _below(self.where, key))
-
-    def parts(self, key: str) -> list[_Part]:
-        """Return the objects of the list that *key* holds."""
-        where = _below(self.where, key)
-        return [_part(entry, f"{where}[{at}]") for at, entry in enumerate(self.get(key, _list))]
-
-
-def _part(content: object, where: str) -> _Part:
-    if not isinstance(content, dict):
-        raise DocumentError(f"{where or 'the document'}: {_shown(content)} is not an object")
-    return _Part(content, where)
-
-
-def _below(where: str, key: object) -> str:
-    if not (isinstance(key, str) and key.isidentifier()):
-        return f"{where}[{_shown(key)}]"
+def _below(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
+
+
+def _named(where: str, key: object) -> str:
+    """Return the place of a key that anything may be chosen for."""
+    return _below(where, key) if isinstance(key, str) and key.isidentifier() else f"{where}[{_shown(key)}]"
 
 
 def _shown(value: object) -> str:
@@ -539,137 +399,235 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - the 60 of the docstring
 
 
-def _first_misfit(content: object) -> str:
-    """Return where the first value stands that JSON cannot hold, and why; empty where there is none."""
+def _first_misfit(content: object, where: str = "") -> str:
+    """Return where the first value stands that JSON does not have, and which; empty where there is none."""
     try:
-        return next(_misfits(content, ""), "")
+        return next(_misfits(content, where), "")
     except RecursionError:
-        return "it is nested too deep, or holds itself"
+        return f"{where or 'the document'}: it is nested too deep, or holds itself"
 
 
 def _misfits(value: object, where: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str):
-                yield f"{where or 'the document'}: the key {_shown(key)} is not text"
-            yield from _misfits(entry, _below(where, key))
+                yield f"{_named(where, key)}: the key is not text"
+            yield from _misfits(entry, _named(where, key))
     elif isinstance(value, (list, tuple)):
         for at, entry in enumerate(value):
             yield from _misfits(entry, f"{where}[{at}]")
-    elif isinstance(value, float):
-        if not isfinite(value):
-            yield f"{where}: {value!r} is not a number"
-    elif not (value is None or isinstance(value, (str, int))):
+    elif isinstance(value, float) and not isfinite(value):
+        yield f"{where}: {value!r} is not a number"
+    elif not (value is None or isinstance(value, (str, int, float))):
         yield f"{where}: {_shown(value)} is not a JSON value"
 
 
-# -- readers: each returns a valid value, or raises ValueError with what is wrong ------------------------------------
+def _free(value: object, where: str) -> dict[str, Any]:
+    entries = dict(_object(value, where))
+    misfit = _first_misfit(entries, where)
+    if misfit:
+        raise DocumentError(misfit)
+    return entries
 
 
-def _anything(value: Any) -> Any:
+def _object(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(value, where, "an object")
     return value
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("is not text")  # noqa: TRY004 - a reader's one error; _Part puts the place before it
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("is not true or false")  # noqa: TRY004 - see _text
-    return value
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("is not a whole number")
-    return value
-
-
-def _count(value: Any) -> int:
-    if _whole(value) < 1:
-        raise ValueError("is not a whole number above 0")
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
-    if not fits:
-        raise ValueError("is not a number")
-    return float(value)
-
-
-def _list(value: Any) -> Sequence[Any]:
+def _list(value: object, where: str) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
-        raise ValueError("is not a list")  # noqa: TRY004 - see _text
+        raise _wrong(value, where, "a list")
     return value
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(entry) for entry in _list(value))
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(value, where, "text")
+    return value
 
 
-def _whole_numbers(value: Any) -> array[int]:
-    entries = _list(value)
-    if not set(map(type, entries)) <= {int}:
-        raise ValueError("is not a list of whole numbers")
+def _flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(value, where, "true or false")
+    return value
+
+
+def _whole(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(value, where, "a whole number")
+    return value
+
+
+def _number(value: object, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_LARGEST <= value <= _LARGEST:
+        raise _wrong(value, where, "a number")
+    return value
+
+
+def _whole_numbers(value: object, where: str) -> array[int]:
+    entries = _list(value, where)
     try:
-        return array("q", entries)
+        if set(map(type, entries)) <= {int}:
+            return array("q", entries)
     except OverflowError:
-        raise ValueError("is not a list of whole numbers of 64 bits") from None
+        pass
+    raise _wrong(value, where, "a list of whole numbers of 64 bits")
 
 
-def _rows(*readers: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[Any, ...], ...]]:
-    def read(value: Any) -> tuple[tuple[Any, ...], ...]:
-        rows = [_list(row) for row in _list(value)]
-        if any(len(row) != len(readers) for row in rows):
-            raise ValueError(f"is not a list of lists of {len(readers)}")
-        return tuple(tuple(one(entry) for one, entry in zip(readers, row, strict=True)) for row in rows)
-
-    return read
+def _or_none(read: _Reader) -> _Reader:
+    return lambda value, where: None if value is None else read(value, where)
 
 
-def _or_none(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    return lambda value: None if value is None else read(value)
-
-
-def _member(kind: type[E], what: str) -> Callable[[Any], E]:
-    def read(value: Any) -> E:
-        try:
-            return kind(value)
-        except ValueError:
-            raise ValueError(f"is not {what}") from None
+def _choice(choices: Mapping[str, object], what: str) -> _Reader:
+    def read(value: object, where: str) -> object:
+        if not isinstance(value, str) or value not in choices:
+            raise _wrong(value, where, what)
+        return choices[value]
 
     return read
 
 
-def _one_of(names: Sequence[str]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in names:
-            raise ValueError(f"is not {' or '.join(map(repr, names))}")
-        return str(value)
+def _member(kind: type[Enum], what: str) -> _Reader:
+    return _choice({member.value: member for member in kind}, what)
+
+
+def _one_of(*names: str) -> _Reader:
+    return _choice({name: name for name in names}, " or ".join(map(repr, names)))
+
+
+def _one_in(values: Sequence[object]) -> _Reader:
+    def read(value: object, where: str) -> object:
+        number = _whole(value, where)
+        if not 0 <= number < len(values):
+            raise _wrong(value, where, f"the number of one of {len(values)}")
+        return values[number]
 
     return read
 
 
-_LEVEL = _member(Level, "a verdict")
-_SHAPE = _member(Shape, "a shape")
-_UNIT = _member(Unit, "a unit")
+def _each(read: _Reader) -> _Reader:
+    return lambda value, where: tuple(read(one, f"{where}[{at}]") for at, one in enumerate(_list(value, where)))
+
+
+def _row(*readers: _Reader) -> _Reader:
+    def read(value: object, where: str) -> tuple[Any, ...]:
+        entries = _list(value, where)
+        if len(entries) != len(readers):
+            raise _wrong(value, where, f"a list of {len(readers)}")
+        return tuple(one(entry, f"{where}[{at}]") for at, (one, entry) in enumerate(zip(readers, entries, strict=True)))
+
+    return read
+
+
+def _by_name(read: _Reader) -> _Reader:
+    return lambda value, where: {name: read(one, _named(where, name)) for name, one in _object(value, where).items()}
+
+
+def _keys(required: Mapping[str, _Reader], optional: Mapping[str, _Reader]) -> _Reader:
+    return lambda value, where: _read(value, where, required, optional)
+
+
+# -- the document, key by key: required are those of the contract, optional what was added to it --------------------
+
 _PHASE = _member(Phase, "a phase")
-_KIND = _one_of(_KINDS)
-_STATUS = _one_of(_STATUSES)
-#: Readings have a number of runs at their side; a service's, which have seconds, are not part of documents yet.
-_RUN = _one_of(("run",))
+#: Values whose fields are keys of the document, with those fields; filled by ``_record``.
+_RECORDS: dict[type, tuple[str, ...]] = {}
+_ESTIMATE = _record(Estimate, {"point": _number, "low": _number, "high": _number, "level": _number}, {})
+_HOP = _record(Hop, {"kind": _text, "name": _text, "type": _text, "grows_per_run": _number, "suspect": _flag}, {})
+_PATH = _record(RetentionPath, {"hops": _each(_HOP), "text": _text}, {})
+_TYPE = _record(TypeGrowth, {"type": _text, "count_per_run": _number, "bytes_per_run": _number}, {})
+_SITE = _record(
+    Site,
+    {
+        "file": _text,
+        "line": _whole,
+        "function": _text,
+        "bytes_per_run": _number,
+        "blocks_per_run": _number,
+        "traceback": _each(_text),
+    },
+    {},
+)
+_HOLDER = _record(Holder, {}, {"kind": _text, "name": _text, "limit": _or_none(_whole), "grew": _number})
+_CONTROL = _record(Control, {"per_run": _number}, {"largest_step": _number})
 
-_SCALARS: Mapping[type, Callable[[Any], Any]] = {str: _text, bool: _flag, int: _whole, float: _number}
-_TABLES: Mapping[str, Callable[[Any], Any]] = {
-    "allow": _rows(_text, _number),
-    "metrics": _texts,
-    "control": _rows(_text, _number, _number),
+_SCALARS: Mapping[type, _Reader] = {str: _text, bool: _flag, int: _whole, float: _number}
+_TABLES: Mapping[str, _Reader] = {
+    "allow": _each(_row(_text, _number)),
+    "metrics": _each(_text),
+    "control": _each(_row(_text, _number, _number)),
 }
-#: Every field of a plan with its reader and its default, so that a field added there is stored here as well.
-_PLAN: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
-    field.name: (_TABLES.get(field.name) or _SCALARS[type(field.default)], field.default) for field in fields(Plan)
+#: Every field of a plan by the type of its default, so that a field that is added there is stored as well.
+_PLAN = _record(
+    Plan, {}, {field.name: _TABLES.get(field.name) or _SCALARS[type(field.default)] for field in fields(Plan)}
+)
+
+_METRIC: Mapping[str, _Reader] = {"metric": _text, "unit": _member(Unit, "a unit")}
+_METRIC_MORE: Mapping[str, _Reader] = {"exact": _flag, "resource": _flag, "lower_is_better": _flag}
+_FINDING: Mapping[str, _Reader] = {
+    **_METRIC,
+    "exact": _flag,
+    "shape": _member(Shape, "a shape"),
+    "per_run": _ESTIMATE,
+    "total": _number,
+    "fingerprint": _text,
+    "status": _or_none(_one_of("new", "known", "worse", "fixed")),
+    "advice": _text,
+    "sites": _each(_SITE),
+    "types": _each(_TYPE),
+    "paths": _each(_PATH),
+}
+_FINDING_MORE: Mapping[str, _Reader] = {
+    **_METRIC_MORE,
+    "n": _whole,
+    "r": _number,
+    "least_squares": _number,
+    "names": _each(_text),
+}
+#: A service's readings have seconds at their side; a SubjectResult cannot hold them yet.
+_SERIES: Mapping[str, _Reader] = {**_METRIC, "x": _whole_numbers, "x_unit": _one_of("run"), "values": _whole_numbers}
+_RESULT: Mapping[str, _Reader] = {
+    "id": _text,
+    "kind": _one_of("test", "callable", "scenario", "process"),
+    "file": _text,
+    "line": _whole,
+    "verdict": _member(Level, "a verdict"),
+    "confidence": _number,
+    "policies": _by_name(_number),
+    "reason": _text,
+    "runs": _whole,
+    "duration_s": _number,
+    "worker": _or_none(_text),
+    "series": _each(_keys(_SERIES, _METRIC_MORE)),
+    "findings": _each(_finding),
+}
+_RESULT_MORE: Mapping[str, _Reader] = {
+    "policy": _text,
+    "stopped": _text,
+    "first_run_s": _number,
+    "holder": _HOLDER,
+    "phases": _or_none(_each(_phase_count)),
+}
+_SUMMARY: Mapping[str, _Reader] = {
+    "checked": _whole,
+    **{level.value: _whole for level in Level},
+    "repeat_s": _number,
+    "overhead_ratio": _or_none(_number),
+}
+_RUN: Mapping[str, _Reader] = {
+    "started_at": _text,
+    "duration_s": _number,
+    "environment": _free,
+    "commit": _or_none(_free),
+    "settings": _free,
+    "control": _by_name(_CONTROL),
+    "summary": _keys(_SUMMARY, {"plain_s": _number}),
+}
+#: Written for other readers, and made anew when the document is written again.
+_FOR_OTHERS: Mapping[str, _Reader] = {
+    "tool": _keys({"name": _text, "version": _text}, {}),
+    "control": _by_name(_keys({"noisy": _flag}, {})),
+    "causes": _each(_object),
 }

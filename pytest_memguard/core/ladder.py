@@ -262,7 +262,7 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.STOP, end=_why_at_rest(readings, plan))
     if made < plan.climb:
         half = plan.climb // 2
-        if made == half and holder is None:
+        if made == half and holder is None and any(not suspect.metric.resource for suspect in alive):
             return Step(Act.LOOK, Phase.CLIMB, alive)
         times = 1 if made < _LEAST_CLIMB else min(_STRIDE, (half if made < half else plan.climb) - made)
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
@@ -328,7 +328,7 @@ def _at_rest_sampled(values: Sequence[float], plan: Plan) -> bool:
 
 def _fell_back(values: Sequence[float]) -> bool:
     """Whether a reading lost all that the later half of the readings before it had gained: a buffer that is flushed."""
-    return any(values[0] < values[at // 2] >= values[at] for at in range(_SHORTEST_FILL, len(values)))
+    return any(values[0] < values[at // 2] > values[at] for at in range(_SHORTEST_FILL, len(values)))
 
 
 def _why_at_rest(readings: Readings, plan: Plan) -> str:
@@ -376,10 +376,16 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
         return None
     shape = _shape_confirmed(climb, values, metric)
     rate = growth / made / plan.batch
-    step = 0.0 if metric.exact else _usual_step(climb[len(climb) // 2 :], values)
-    if step:  # one stray step of a sampled counter can be larger than all the others together
-        shape, rate = Shape.LINEAR, step / plan.batch
-    steady = second > 0 and (first > 0 or before.lumps < len(climb) // 4) and not _fell_back(values)
+    step = _usual_step(climb[len(climb) // 2 :], values)
+    if step and growth >= _NOT_SLOWING * step * made:
+        # One stray step (a collection of the whole heap makes some) must not hide that all others are the same.
+        shape, rate = Shape.EXACT if metric.exact else Shape.LINEAR, step / plan.batch
+        first, second = max(first, step), max(second, step)
+    elif not metric.exact and _keeps_usual_rate(climb[len(climb) // 2 :], values):
+        shape = Shape.LINEAR
+    # The collections of a confirmation shake sampled counters: they must keep half of what the climb promised.
+    lost = _fell_back(values) if metric.exact else growth < _NOT_SLOWING * before.rate * plan.batch * made
+    steady = second > 0 and (first > 0 or before.lumps < len(climb) // 4) and (bool(step) or not lost)
     enough = metric.exact or (
         rate >= _LEAST_HEAP_RATE and growth > 8 * plan.control_step(metric) and _rises_mostly(climb, values)
     )
@@ -396,6 +402,17 @@ def _usual_step(climb: Sequence[float], confirm: Sequence[float]) -> float:
     """Return the step that most readings of both parts make, if it is up and the same; else 0."""
     usual = [_mode_of_steps(values) for values in (climb, confirm)]
     return usual[0] if usual[0] == usual[1] > 0 else 0.0
+
+
+def _keeps_usual_rate(climb: Sequence[float], confirm: Sequence[float]) -> bool:
+    """Whether the median growth of four readings is up, and no less in the confirmation than in the climb."""
+    usual = [_median_growth(values) for values in (climb, confirm)]
+    return usual[1] >= _LINE * usual[0] > 0
+
+
+def _median_growth(values: Sequence[float]) -> float:
+    growth = sorted(after - before for before, after in zip(values, values[4:], strict=False))
+    return growth[len(growth) // 2] if growth else 0.0
 
 
 def _mode_of_steps(values: Sequence[float]) -> float:

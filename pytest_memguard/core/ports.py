@@ -43,11 +43,8 @@ class Subject(Protocol):
 class ChunkCache(Protocol):
     """A cache of the C library that hides small growth of native memory."""
 
-    def empty(self) -> None:
-        """Empty it."""
-
-    def refill(self) -> None:
-        """Give back what was taken."""
+    def level(self) -> None:
+        """Bring it to the same state each time, so that what lies in it is a constant."""
 
 
 class HolderCheck(Protocol):

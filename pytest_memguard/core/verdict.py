@@ -85,6 +85,7 @@ def _gate(score: float, suspects: tuple[Suspect, ...], readings: Readings, plan:
 def _reason(suspects: tuple[Suspect, ...], readings: Readings, holder: Holder) -> str:
     if not suspects:
         return "it grew, but too little to follow within max_runs"
+    suspects = tuple(one for one in suspects if one.confirmed) or suspects
     amounts = ", ".join(f"{signed(one.rate, one.metric.unit)} {_noun(one)} a run" for one in suspects)
     held = f", held by {holder.name}" if holder.kind == "unbounded" else ""
     return f"{amounts}, {suspects[0].shape.value} over {readings.runs[-1]} more runs{held}"

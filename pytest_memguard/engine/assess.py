@@ -45,7 +45,7 @@ def assess(record: Record, identity: Identity) -> SubjectResult:
     verdict = judge(record.readings, record.plan, record.step, record.holder, record.failure)
     findings = ()
     if verdict.level in _WITH_FINDINGS:
-        findings = tuple(_finding(suspect, record.readings) for suspect in record.step.suspects)
+        findings = tuple(_finding(suspect, record.readings) for suspect in _of_interest(record.step.suspects))
     return SubjectResult(
         id=identity.id,
         kind=identity.kind,
@@ -78,9 +78,15 @@ def not_measured(identity: Identity, level: Level, reason: str) -> SubjectResult
     )
 
 
+def _of_interest(suspects: tuple[Suspect, ...]) -> tuple[Suspect, ...]:
+    """Return those whose growth was confirmed, if any was: the others only shook along."""
+    return tuple(suspect for suspect in suspects if suspect.confirmed) or suspects
+
+
 def _finding(suspect: Suspect, readings: Readings) -> Finding:
-    values = readings.column(suspect.metric)
-    return Finding(suspect.metric, _trend(suspect, readings), total=values[-1] - values[0])
+    columns = [readings.column(suspect.metric, phase) for phase in Phase]
+    total = sum(values[-1] - values[0] for values in columns if values)
+    return Finding(suspect.metric, _trend(suspect, readings), total)
 
 
 def _trend(suspect: Suspect, readings: Readings) -> Trend:

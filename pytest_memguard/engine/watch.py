@@ -8,7 +8,7 @@ read as growth of the subject.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pytest_memguard.core.ports import ChunkCache, HolderCheck, Subject
     from pytest_memguard.engine.recorder import Recorder
@@ -72,7 +72,7 @@ class Watch:
         notice: Called now and then with the number of runs and the phase, for a status line.
         clock: Seconds, monotonic.
         freeze: Whether the older heap is frozen while the subject runs.
-        chunks: The C library's cache of freed chunks, to be emptied where small native leaks are looked for.
+        chunks: The C library's cache of freed chunks, to be levelled where small native leaks are looked for.
 
     """
 
@@ -98,7 +98,7 @@ class Watch:
         self.recorder.clear()
         holder: Holder | None = None
         failure, over_budget = "", False
-        with settle.frozen() if self.freeze else nullcontext(), self._native_memory_in_sight():
+        with settle.frozen() if self.freeze else nullcontext():
             try:
                 holder = self._climb_the_ladder()
             except SubjectFailed as error:
@@ -113,24 +113,12 @@ class Watch:
         duration_s = self.clock() - self._began_s
         return Record(readings, self.plan, step, holder or Holder(), duration_s, failure, over_budget)
 
-    @contextmanager
-    def _native_memory_in_sight(self) -> Iterator[None]:
-        if self.chunks is None or not self.plan.curious:
-            yield
-            return
-        self.chunks.empty()
-        try:
-            yield
-        finally:
-            self.chunks.refill()
-
     def _climb_the_ladder(self) -> Holder | None:
         recorder = self.recorder
         self._threads = recorder.count(THREADS)
-        self._settle_and_read(Phase.SCREEN)
         waited = _voluntary_switches()
-        for _ in repeat(None, self.plan.screen):
-            self._run_and_read(Phase.SCREEN)
+        self._settle_and_read(Phase.SCREEN)
+        self._run_and_read(Phase.SCREEN, self.plan.screen)
         if _voluntary_switches() > waited:
             self.plan = replace(self.plan, racy=True)
         holder: Holder | None = None
@@ -146,8 +134,7 @@ class Watch:
                 self._looking = self.check() if self.check is not None else None
                 self._purge_settle_and_read(phase)
             else:
-                for _ in repeat(None, times):
-                    self._run_and_read(phase, thoroughly=act is Act.COLLECT)
+                self._run_and_read(phase, times, thoroughly=act is Act.COLLECT)
             self._hurry()
             act, phase, times = self._next(holder)
         return None if holder is _LOOKING else holder
@@ -164,20 +151,27 @@ class Watch:
 
     # -- one run, one reading -----------------------------------------------------------------------------------------
 
-    def _run_and_read(self, phase: Phase, *, thoroughly: bool = False) -> None:
+    def _run_and_read(self, phase: Phase, times: int, *, thoroughly: bool = False) -> None:
+        # Counted down in small integers: an iterator would be alive in all readings but the first.
+        while times:
+            self._run_batch()
+            if self.notice is not None:
+                self.notice(self.recorder.run_count[0] + 1, phase)
+            if thoroughly:
+                self._settle_all_and_read(phase)
+            elif phase is Phase.SCREEN:
+                self._settle_and_read(phase)
+            else:
+                self._purge_settle_and_read(phase)
+            times -= 1
+
+    def _run_batch(self) -> None:
+        runs = self.recorder.run_count
         for _ in repeat(None, self.plan.batch):
             if self.clock() - self._began_s > self.budget.total_s:
                 raise _OverBudget
             self.subject.run()
-            self.recorder.run_count[0] += 1
-        if self.notice is not None:
-            self.notice(self.recorder.run_count[0] + 1, phase)
-        if thoroughly:
-            self._settle_all_and_read(phase)
-        elif phase is Phase.SCREEN:
-            self._settle_and_read(phase)
-        else:
-            self._purge_settle_and_read(phase)
+            runs[0] += 1
 
     def _settle_and_read(self, phase: Phase) -> None:
         self._let_threads_end()
@@ -185,6 +179,11 @@ class Watch:
             if self.reset is not None:
                 self.reset()
             settle.collect()
+        self._level_and_read(phase)
+
+    def _level_and_read(self, phase: Phase) -> None:
+        if self.chunks is not None and self.plan.curious:
+            self.chunks.level()
         self.recorder.read(phase)
 
     def _purge_settle_and_read(self, phase: Phase) -> None:
@@ -193,7 +192,7 @@ class Watch:
 
     def _settle_all_and_read(self, phase: Phase) -> None:
         self._settle_all()
-        self.recorder.read(phase)
+        self._level_and_read(phase)
 
     def _settle_all(self) -> None:
         settle.purge()
@@ -220,8 +219,10 @@ class Watch:
     def _begin_looking(self) -> Holder:
         if self._looking is None:
             return Holder()
-        self._settle_all()
-        self._looking.begin()
+        # Not the whole heap: what other tests left would go now, in the middle of the climb, and look like a flush.
+        with settle.quiet_finalizers():
+            settle.collect()
+            self._looking.begin()
         self._looked_at = self.recorder.run_count[0]
         return _LOOKING
 

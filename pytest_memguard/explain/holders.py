@@ -16,6 +16,7 @@ import mmap
 import re
 import sys
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.core.values import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ContainerCheck"]
 
@@ -34,12 +35,15 @@ _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
     (set, set.__len__),
     (deque, deque.__len__),
 )
-#: Room for this many containers, 16 bytes each; the pages are only touched when they are used.
+#: Room for this many containers, 24 bytes each; the pages are only touched when they are used.
 _CAPACITY = 1 << 22
 #: A holder gains at least this many entries a run (a leak on every fifth run: 0.2).
 _LEAST_GROWTH = 0.15
 #: Containers named at most; each costs a search for its referrers.
 _MOST_NAMED = 6
+#: A container is named through so many plain containers around it; each level looks at so many of them.
+_NESTED, _WIDEST = 3, 8
+_PLAIN = (dict, list, set, tuple, deque)
 #: An attribute or constant of such a name that is above the container's length is its limit.
 _LIMIT_NAME = re.compile(r"max|limit|capacity|bound|(^|_)cap($|_)|cache_?size|buffer_?size", re.IGNORECASE)
 _LARGEST_LIMIT = 1 << 24
@@ -69,52 +73,64 @@ class ContainerCheck:
     """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _CAPACITY * 16)
+        self._memory = mmap.mmap(-1, _CAPACITY * 24)
         self._notes = memoryview(self._memory).cast("Q")
         self._count = 0
 
     def begin(self) -> None:
-        """Note the length of every container; called with nothing frozen but what was just collected."""
-        gc.unfreeze()
-        notes, at = self._notes, 2
-        for container, length in _containers():
-            notes[at] = id(container)
-            notes[at + 1] = length
-            at += 2
-            if at >= len(notes):
-                break
-        del container
+        """Note the length of every container."""
+        notes, at = self._notes, 3
+        with _thawed():
+            for container, length in _containers():
+                if at == len(notes):
+                    break
+                notes[at], notes[at + 1], notes[at + 2] = id(container), id(type(container)), length
+                at += 3
         notes[1] = at
-        gc.freeze()
         notes[0] = sys.getallocatedblocks()
 
     def finish(self, runs: int) -> Holder:
         """Say who grew since ``begin``; a bounded ``lru_cache`` among them is cleared to see what goes with it."""
-        born = len(gc.get_objects())
+        # With the older heap frozen, what the collector sees was born since: no container that grew, but perhaps one
+        # at the address of another that is gone.
+        born = set(map(id, gc.get_objects())) if gc.get_freeze_count() else set()
         gained_blocks = sys.getallocatedblocks() - self._notes[0]
-        gc.unfreeze()
-        try:
-            grown = self._grown(runs)
+        with _thawed():
+            grown = self._grown(runs, born)
             _name(grown)
-            return _verdict(grown, runs, born, gained_blocks)
-        finally:
-            gc.freeze()
+            return _verdict(grown, runs, len(born), gained_blocks)
 
     def close(self) -> None:
         """Give the memory back."""
         self._notes.release()
         self._memory.close()
 
-    def _grown(self, runs: int) -> list[_Grown]:
+    def _grown(self, runs: int, born: set[int]) -> list[_Grown]:
         end = self._notes[1]
-        before = dict(zip(self._notes[2:end:2], self._notes[3:end:2], strict=True))
+        ids, types, lengths = (self._notes[start:end:3].tolist() for start in (3, 4, 5))
+        before = dict(zip(zip(ids, types, strict=True), lengths, strict=True))
         grown = []
         for container, length in _containers():
-            gained = length - before.get(id(container), length)
-            if gained >= max(1.0, _LEAST_GROWTH * runs) and container is not before:
+            gained = length - before.get((id(container), id(type(container))), length)
+            if gained >= max(1.0, _LEAST_GROWTH * runs) and id(container) not in born:
                 grown.append(_Grown(container, length, gained))
         grown.sort(key=lambda one: -one.gained)
         return grown[:_MOST_NAMED]
+
+
+@contextmanager
+def _thawed() -> Iterator[None]:
+    """Let the collector see the older heap for a moment, without collecting it."""
+    was_enabled, was_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+    gc.disable()
+    gc.unfreeze()
+    try:
+        yield
+    finally:
+        if was_frozen:
+            gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def _containers() -> Iterator[tuple[Any, int]]:
@@ -174,17 +190,23 @@ def _lru_name(cache: Any) -> str:  # noqa: ANN401 - see _length
 
 def _find_owner(one: _Grown) -> None:
     """Look for a module, class or instance that holds the container, for its name and its limit."""
-    for referrer in gc.get_referrers(one.container):
-        if type(referrer) is dict:
-            for owner in gc.get_referrers(referrer):
-                if _is_namespace(owner, referrer) and _describe(one, owner, referrer):
-                    return
-        elif type(referrer) is _LRU:
-            one.name, one.limit = _lru_name(referrer), _own_limit(referrer)
-            return
-        elif not isinstance(referrer, (list, tuple, set)) and _describe(one, referrer, _attributes(referrer)):
-            return
-    one.name = one.name or f"a {type(one.container).__name__}"
+    inner: list[Any] = [one.container]
+    for depth in range(_NESTED):
+        outer = [referrer for held in inner for referrer in gc.get_referrers(held) if referrer is not inner]
+        for held in inner:
+            if any(_owns(one, referrer, held, "[...]" * depth) for referrer in outer):
+                return
+        inner = [referrer for referrer in outer if type(referrer) in _PLAIN][:_WIDEST]
+
+
+def _owns(one: _Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: ANN401 - any object at all
+    if type(referrer) is dict:
+        owners = [owner for owner in gc.get_referrers(referrer) if _is_namespace(owner, referrer)]
+        return any(_describe(one, owner, referrer, held, suffix) for owner in owners)
+    if type(referrer) is _LRU:
+        one.name, one.limit = _lru_name(referrer), _own_limit(referrer)
+        return True
+    return type(referrer) not in _PLAIN and _describe(one, referrer, _attributes(referrer), held, suffix)
 
 
 def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:
@@ -199,21 +221,22 @@ def _attributes(owner: object) -> dict[Any, Any]:
     return found if type(found) is dict else dict(found)
 
 
-def _describe(one: _Grown, owner: object, names: dict[Any, Any]) -> bool:
-    attribute = next((key for key, value in list(names.items()) if value is one.container), None)
+def _describe(one: _Grown, owner: object, names: dict[Any, Any], held: object, suffix: str) -> bool:
+    attribute = next((key for key, value in list(names.items()) if value is held), None)
     if not isinstance(attribute, str):
         return False
-    kind = type(owner)
-    if kind is ModuleType or isinstance(owner, type):
-        prefix = names.get("__name__", "?") if kind is ModuleType else f"{owner.__module__}.{owner.__qualname__}"  # type: ignore[attr-defined]
-        one.name = f"{prefix}.{attribute}"
-        if one.limit is None:
-            one.limit = _constant_limit(one, attribute, names)
-    else:
-        one.name = f"{kind.__module__}.{kind.__qualname__}.{attribute}"
-        if one.limit is None:
-            one.limit = _attribute_limit(one, names)
+    is_global = isinstance(owner, (ModuleType, type))
+    one.name = f"{_owner_name(owner, names)}.{attribute}{suffix}"
+    if one.limit is None and not suffix:
+        one.limit = _constant_limit(one, attribute, names) if is_global else _attribute_limit(one, names)
     return True
+
+
+def _owner_name(owner: object, names: dict[Any, Any]) -> str:
+    if type(owner) is ModuleType:
+        return str(names.get("__name__", "?"))
+    kind = owner if isinstance(owner, type) else type(owner)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _attribute_limit(one: _Grown, names: dict[Any, Any]) -> int | None:
@@ -242,8 +265,8 @@ def _is_limit(key: object, value: object, length: int) -> bool:
 # -- verdict ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(grown: Iterable[_Grown], runs: int, born: int, gained_blocks: int) -> Holder:
-    grown = list(grown)
+def _verdict(grown: list[_Grown], runs: int, born: int, gained_blocks: int) -> Holder:
+    grown = [one for one in grown if one.name]
     bounded = [one for one in grown if one.bounded]
     caches = [one for one in bounded if type(one.container) is _LRU]
     if caches and _clearing_explains(caches, gained_blocks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,10 @@ class Guarding:
     problem: str = ""
 
     def result(self) -> RunResult:
-        """Return the session as far as it has come."""
-        from pytest_memguard import store  # noqa: PLC0415 - reads distributions; only at the end
-
+        """Return the session as far as it has come; where and of which commit is the document's business."""
         return RunResult(
             started_at=self.started_at,
             duration_s=round(time.monotonic() - self.began_s, 3),
-            environment=store.environment(),
-            commit=store.commit_of(os.getcwd()),  # noqa: PTH109 - given on as it is
             settings=self.settings.as_dict(),
             control=self.control,
             results=tuple(self.results),
@@ -171,7 +167,10 @@ def _write(config: pytest.Config, guarding: Guarding) -> None:
 
     assert guarding.settings.json is not None
     try:
-        store.write(guarding.result(), output_path(guarding.settings.json, config.invocation_params.dir))
+        result = replace(
+            guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath)
+        )
+        store.write(result, output_path(guarding.settings.json, config.invocation_params.dir))
     except DocumentError as error:
         guarding.problem = str(error)
 

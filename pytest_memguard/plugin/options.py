@@ -68,10 +68,13 @@ def anything_set(config: pytest.Config) -> bool:
     """Whether any setting was given anywhere; cheap, for sessions that do not use the plugin at all."""
     if any(value is not None for value in _flags(config).values()):
         return True
-    if any(name.startswith("memguard_") for name in (*config.inicfg, *_overridden(config))):
-        return True
     if any(name.startswith("MEMGUARD_") for name in os.environ):
         return True
+    try:
+        if any(config.getini(key) is not None for key in _INI_KEYS):
+            return True
+    except (TypeError, pytest.UsageError):
+        return True  # set to something wrong: reading the settings will say so
     try:
         return b"memguard" in _pyproject_path(config).read_bytes()
     except OSError:

@@ -220,7 +220,7 @@ class Guard:
             if self._settings.check == "all" or mark is not None:
                 result = self._judged(self._measured(item, subject, mark), identity, item)
                 self.add(result)
-                error = self._leak_error(result, item)
+                error = self._leak_error(result)
             return error or limits.check(item, subject, functools.partial(self._control_subject, item))
 
     def _obstacle(self, item: pytest.Item) -> str:
@@ -286,11 +286,11 @@ class Guard:
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
-    def _leak_error(self, result: SubjectResult, item: pytest.Item) -> LeakError | None:
+    def _leak_error(self, result: SubjectResult) -> LeakError | None:
         fails = {"leak": (Level.LEAK,), "growing": (Level.LEAK, Level.GROWING), "never": ()}[self._settings.fail_on]
         if result.verdict.level not in fails:
             return None
-        return LeakError(terminal.failure(result, rerun=f"pytest {item.nodeid!r} --memguard"))
+        return LeakError(terminal.failure(result))
 
     def _failed(self, item: pytest.Item, call: pytest.CallInfo[None], error: LeakError) -> pytest.TestReport:
         self._busy = True

@@ -41,7 +41,7 @@ _TEXT = _COLUMNS - _INDENT
 #: Names longer than this are shortened in the middle, so that numbers beside them stay in sight.
 _LONGEST_NAME = 56
 _LONGEST_NOUN = 23
-_MOST_AMOUNTS = 3
+_MOST_PARTS = 3
 _MOST_COLUMNS = 4
 _MOST_LEAKS = 20
 _MOST_BOUNDED = 10
@@ -55,10 +55,10 @@ _NOUNS = {
     "blocks": ("block", "blocks", "blocks of Python memory"),
     "gc_objects": ("object", "objects", "Python objects"),
     "container_items": ("item", "items", "items in containers"),
-    "fds": ("file descriptor", "file descriptors", "open file descriptors"),
+    "fds": ("fd", "fds", "open file descriptors"),
     "threads": ("thread", "threads", "running threads"),
-    "children": ("child process", "child processes", "child processes"),
-    "tasks": ("asyncio task", "asyncio tasks", "pending asyncio tasks"),
+    "children": ("child", "children", "child processes"),
+    "tasks": ("task", "tasks", "pending asyncio tasks"),
     "heap": ("heap", "heap", "native heap"),
     "mapped": ("mapped", "mapped", "mapped memory"),
     "rss": ("RSS", "RSS", "resident memory"),
@@ -155,9 +155,9 @@ def _grows(finding: Finding, result: SubjectResult, *, in_full: bool = False) ->
     return f"{number} {noun}"
 
 
-def _joined(parts: Sequence[str]) -> str:
-    rest = len(parts) - _MOST_AMOUNTS
-    return ", ".join(parts[:_MOST_AMOUNTS]) + (f" and {rest} more" if rest > 0 else "")
+def _joined(parts: Sequence[str], most: int = _MOST_PARTS) -> str:
+    rest = len(parts) - most
+    return ", ".join(parts[:most]) + (f" and {amount(rest, Unit.COUNT)} more" if rest > 0 else "")
 
 
 def _score(result: SubjectResult) -> str:
@@ -182,7 +182,7 @@ def failure(result: SubjectResult, *, rerun: str = "") -> str:
     head = [_shortened(line, _COLUMNS) for line in _head(result)]
     tail = [
         *_labelled("readings", _table(result)),
-        *_labelled("repeat", [_command(result.id, rerun)]),
+        *_labelled("repeat", _command(result.id, rerun)),
         *_labelled("accept", _acceptance(result)),
     ]
     middle = _fitted(_sections(result), _LINES - len(head) - len(tail) - 2)
@@ -208,7 +208,7 @@ def _head(result: SubjectResult) -> list[str]:
 
 
 def _shape(findings: Sequence[Finding]) -> str:
-    words = {_in_full(finding.metric): _SHAPES[finding.trend.shape] for finding in findings}
+    words = {_noun(finding.metric): _SHAPES[finding.trend.shape] for finding in findings}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{noun}: {word}" for noun, word in words.items())
@@ -264,14 +264,19 @@ def _grown(result: SubjectResult) -> list[str]:
 
 def _detail(finding: Finding, line: str) -> str:
     """Return what stands behind a finding's amounts: the names of a resource, or the interval of an estimate."""
-    room = _TEXT - _columns(line) - 2
     if finding.names:
-        return ": " + _shortened(_joined([_name(name) for name in dict.fromkeys(finding.names)]), room)
+        return f": {_names(finding.names, _TEXT - _columns(line) - 2)}"
     unit, slope = finding.metric.unit, finding.trend.slope
     low, high = amount(slope.low, unit), amount(slope.high, unit)
     if low == high or not isfinite(slope.low) or not isfinite(slope.high):
         return ""
     return f" ({low} to {high} a run)"
+
+
+def _names(names: Iterable[str], room: int) -> str:
+    unlike = [plain(name) for name in dict.fromkeys(names)]
+    texts = [_joined(unlike, most) for most in range(_MOST_PARTS, 0, -1)]
+    return next((text for text in texts if _columns(text) <= room), _shortened(texts[-1], room))
 
 
 def _held_by(result: SubjectResult) -> list[str]:
@@ -337,13 +342,27 @@ def _row(readings: Readings, phase: Phase, metrics: Iterable[Metric]) -> tuple[s
     return (phase.value, _counted(runs[-1] - runs[0], "run"), *added)
 
 
-def _command(test_id: str, rerun: str) -> str:
-    """Return the first command that fits the line and can be pasted: a wider choice of tests beats a cut name."""
+def _command(test_id: str, rerun: str) -> list[str]:
+    """Return the first command that fits and can be pasted: a wider choice of tests beats a cut name."""
+    if _can_be_pasted(rerun):
+        return [rerun]
+    for choice in _choices(test_id):
+        quoted = shlex.quote(choice)
+        for lines in ([f"pytest {quoted} --memguard"], ["pytest --memguard \\", f"  {quoted}"]):
+            if all(map(_can_be_pasted, lines)):
+                return lines
+    return [plain(f"pytest {test_id} --memguard")]
+
+
+def _can_be_pasted(line: str) -> bool:
+    return line.isprintable() and 0 < _columns(line) <= _TEXT
+
+
+def _choices(test_id: str) -> list[str]:
+    """Return the id, then what contains it: the function with all its parameters, the class, the file."""
     file, _, name = test_id.partition("::")
-    choices = (test_id, f"{file}::{name.partition('[')[0]}", file)
-    commands = [rerun, *(f"pytest {shlex.quote(choice)} --memguard" for choice in choices)]
-    fitting = [command for command in commands if command.isprintable() and 0 < _columns(command) <= _TEXT]
-    return fitting[0] if fitting else plain(commands[-1])
+    parts = [file, *filter(None, name.partition("[")[0].split("::"))]
+    return [test_id, *("::".join(parts[:end]) for end in range(len(parts), 0, -1))]
 
 
 def _acceptance(result: SubjectResult) -> list[str]:
@@ -355,8 +374,8 @@ def _acceptance(result: SubjectResult) -> list[str]:
     skip = '@pytest.mark.memguard_skip(reason="...")'
     if not allowed:
         return [skip]
-    # A hard space keeps "1.1 KiB" in one piece where a long line is folded: it stands in a string literal.
-    text = re.sub(r"(\d) (\w)", "\\1\xa0\\2", f"@pytest.mark.no_leak(allow={{{allowed}}})")
+    # A long line is folded between metrics only: hard spaces keep a name and its amount in one piece.
+    text = re.sub(r"(\d|:) ", "\\1\xa0", f"@pytest.mark.no_leak(allow={{{allowed}}})")
     folded = textwrap.wrap(text, _TEXT, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return [*(line.replace("\xa0", " ") for line in folded), f"or {skip}"]
 
@@ -423,7 +442,7 @@ def _losses(results: Sequence[SubjectResult], levels: Sequence[Level], width: in
     """Return one line a leak, the dearest first."""
     found = sorted((one for one in results if one.verdict.level in levels), key=lambda one: (-_loss(one), one.id))
     shown = found[:_MOST_LEAKS]
-    lines = _aligned((_verdict(one), _shortened(_compact(one), width // 2), _runs(one)) for one in shown)
+    lines = _aligned((_verdict(one), _shortened(_compact(one), width // 2 - 4), _runs(one)) for one in shown)
     named = [f"  {line}  {_id(one, width - 4 - _columns(line))}" for one, line in zip(shown, lines, strict=True)]
     return [*named, *_rest(len(found), _MOST_LEAKS)]
 
@@ -454,7 +473,8 @@ def _compact(result: SubjectResult) -> str:
         return _joined(counts) + " a run"
     largest = max(sizes, key=lambda one: _rate(one, result))
     size = amount(_rate(largest, result), Unit.BYTE) if counts else _grows(largest, result)
-    return ", ".join([*counts[: _MOST_AMOUNTS - 1], size]) + " a run"
+    before = _MOST_PARTS - 1
+    return _joined([*counts[:before], size, *counts[before:]]) + " a run"
 
 
 def _runs(result: SubjectResult) -> str:
@@ -470,12 +490,16 @@ def _rest(total: int, shown: int, noun: str = "") -> list[str]:
     return [f"  ... and {amount(total - shown, Unit.COUNT)} more{noun}"] if total > shown else []
 
 
+def _pair(result: SubjectResult, why: str, width: int) -> str:
+    """Return an id and what there is to say about it; each may take what the other leaves, and half at least."""
+    room = width - 4
+    why = _shortened(why, max(room // 2, room - _columns(plain(result.id))))
+    return f"  {_id(result, room - _columns(why))}: {why}"
+
+
 def _bounded(results: Sequence[SubjectResult], most: int, width: int) -> list[str]:
     found = _of(results, Level.BOUNDED)
-    lines = []
-    for result in found[:most]:
-        why = _shortened(_bound(result), width // 2)
-        lines.append(f"  {_id(result, width - 4 - _columns(why))}: {why}")
+    lines = [_pair(result, _bound(result), width) for result in found[:most]]
     return ["bounded:", *lines, *_rest(len(found), most)] if found else []
 
 
@@ -488,7 +512,7 @@ def _bound(result: SubjectResult) -> str:
 
 def _settled(results: Sequence[SubjectResult]) -> list[str]:
     found = _of(results, Level.SETTLED)
-    return ["settled:", *(f"  {plain(one.id)}: {plain(one.verdict.reason)}" for one in found)] if found else []
+    return ["settled:", *(_pair(one, plain(one.verdict.reason), _NO_WIDTH) for one in found)] if found else []
 
 
 def _unmeasured(results: Sequence[SubjectResult], width: int, *, in_full: bool) -> list[str]:
@@ -504,8 +528,7 @@ def _unmeasured(results: Sequence[SubjectResult], width: int, *, in_full: bool) 
 
 def _reason(reason: str, group: Sequence[SubjectResult], width: int, *, in_full: bool) -> list[str]:
     if len(group) == 1:
-        why = _shortened(reason, width // 2)
-        return [f"  {_id(group[0], width - 4 - _columns(why))}: {why}"]
+        return [_pair(group[0], reason, width)]
     line = _shortened(f"  {_counted(len(group), 'test')}: {reason}", width)
     return [line, *(f"    {plain(one.id)}" for one in group)] if in_full else [line]
 

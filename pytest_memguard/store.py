@@ -1,0 +1,236 @@
+"""
+Result documents on disk, and what they say of where they were made: the only reader and writer of them.
+
+A document is written whole or not at all: into a file beside its place, which then takes that place.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+import re
+import subprocess
+import zlib
+from contextlib import suppress
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core import document
+from pytest_memguard.errors import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.metadata import Distribution
+
+    from pytest_memguard.core.values import RunResult
+
+__all__ = ["commit_of", "environment", "read", "write"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+#: Level 6 makes the file of a large suite a tenth smaller and takes twice as long.
+_GZIP_LEVEL = 3
+_GIT_TIMEOUT_S = 2.0
+_PROC_CGROUP = Path("/proc/self/cgroup")
+_CGROUP = Path("/sys/fs/cgroup")
+#: What version 1 shows where there is no limit is 2**63 less a page; no machine has an exbibyte.
+_NO_LIMIT = 2**60
+#: name-version.dist-info, name-version.egg-info, name-version-py3.10.egg-info; not what pip left half removed (~name).
+_FOLDER = re.compile(r"([A-Za-z0-9][^-]*)-([^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info")
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def write(result: RunResult, path: Path) -> None:
+    """
+    Write the document of *result*; compressed where *path* ends in ``.gz``.
+
+    Raises:
+        DocumentError: it cannot be written, and what was there before is still there; one line says why.
+
+    """
+    try:
+        content = document.dumps(result).encode("ascii")
+        if path.suffix == ".gz":
+            content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
+        _replace(Path(os.path.realpath(path)), content)
+    except (DocumentError, OSError, ValueError) as error:
+        raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
+
+
+def read(path: Path) -> RunResult:
+    """
+    Return the result that the document at *path* holds, compressed or not.
+
+    Raises:
+        DocumentError: it cannot be read, was cut short, or is no result document; one line says why.
+
+    """
+    try:
+        content = path.read_bytes()
+        if content.startswith(_GZIP_MAGIC):
+            content = gzip.decompress(content)
+        return document.loads(content.decode("utf-8-sig"))
+    except (DocumentError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise DocumentError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    if path.exists() and not path.is_file():
+        raise DocumentError("it is not a regular file")
+    # Not tempfile: that makes files which only their owner may read, and a short name fits where path's own just fits.
+    temporary = path.with_name(f".memguard-{os.urandom(6).hex()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        os.replace(temporary, path)  # noqa: PTH105 - known by this name as the step that is atomic
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnicodeDecodeError):
+        return "this is not UTF-8 text"
+    if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
+        return f"this is damaged or was cut short: {error}"
+    return str(error)
+
+
+def _shown(path: Path) -> str:
+    """Return *path* for a message, on one line."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+# -- where it was made -----------------------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, Any]:
+    """Return what the results may depend on, as the document holds it; None where the platform does not tell."""
+    packages = _packages()
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": f"{platform.system()}-{platform.release()}",  # platform.platform() starts a process (uname -p)
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "pytest": packages.get("pytest"),
+        "memory_limit_bytes": _memory_limit(),
+        "packages": packages,
+    }
+
+
+def commit_of(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """
+    Return ``sha``, ``branch``, ``dirty`` and ``time`` of what is checked out in *folder*.
+
+    CI's own variables come first, as what it checks out is no branch; git tells the rest, where it can within 2 s an
+    answer. What neither knows is None; so is the whole where there is no commit.
+    """
+    sha, time = _git_commit(folder)
+    sha = _variable("GITHUB_SHA", "CI_COMMIT_SHA") or sha
+    if not sha:
+        return None
+    branch = _variable("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_BRANCH")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "sha": sha,
+        "branch": branch or _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD") or None,
+        "dirty": None if changes is None else bool(changes),
+        "time": time or None,
+    }
+
+
+def _variable(*names: str) -> str:
+    """Return the first of these variables that is set and not empty."""
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
+
+
+def _git_commit(folder: str | os.PathLike[str]) -> tuple[str, str]:
+    shown = _git(folder, "log", "-1", "--no-show-signature", "--format=%H %cI") or ""
+    sha, _, time = shown.partition(" ")
+    return sha, time
+
+
+def _git(folder: str | os.PathLike[str], *arguments: str) -> str | None:
+    """Return what git says, None where it says nothing; takes no lock and asks no question."""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            # A file monitor would outlive git, with its end of the pipe.
+            ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments],  # noqa: S607 - the user's own git
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace").strip()
+
+
+def _memory_limit() -> int | None:
+    """Return the least limit of the control groups that this process is in, version 2 or 1; None without one."""
+    limits = [limit for file in _limit_files() if (limit := _limit_in(file)) is not None]
+    return min(limits, default=None)
+
+
+def _limit_files() -> Iterator[Path]:
+    """Yield where a limit may stand: in the group of this process and in each above it."""
+    try:
+        lines = _PROC_CGROUP.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        controllers, _, place = line.partition(":")[2].partition(":")
+        if not controllers:
+            root, name = _CGROUP, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUP / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = root / place.lstrip("/")
+        yield from (folder / name for folder in (group, *group.parents) if folder.is_relative_to(root))
+
+
+def _limit_in(file: Path) -> int | None:
+    try:
+        limit = int(file.read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return limit if limit < _NO_LIMIT else None
+
+
+def _packages() -> dict[str, str]:
+    """Return name and version of each distribution, by name; of two, that which an import finds first."""
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        name, version = _name_and_version(distribution)
+        if name and version:
+            found.setdefault(name, version)
+    return dict(sorted(found.items()))
+
+
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Return both from the folder's name: reading each METADATA takes a second for a few hundred of them."""
+    folder = getattr(getattr(distribution, "_path", None), "name", "")
+    match = _FOLDER.fullmatch(folder)
+    if match:
+        return _normalised(match[1]), match[2]
+    if folder.startswith("~"):
+        return "", ""
+    try:
+        return _normalised(distribution.metadata["Name"]), distribution.version
+    except Exception:  # noqa: BLE001 - whatever a foreign finder raises, one package less is no reason to fail
+        return "", ""
+
+
+def _normalised(name: str) -> str:
+    """Return *name* as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
