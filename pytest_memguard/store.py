@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["commit_of", "environment", "read", "write"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-#: Level 6 makes the file of a large suite a tenth smaller and takes twice as long.
-_GZIP_LEVEL = 3
+#: The usual one: ten thousand results take 0.1 s, where gzip's own default of 9 gains little.
+_GZIP_LEVEL = 6
 _GIT_TIMEOUT_S = 2.0
 _PROC_CGROUP = Path("/proc/self/cgroup")
 _CGROUP = Path("/sys/fs/cgroup")
 #: What version 1 shows where there is no limit is 2**63 less a page; no machine has an exbibyte.
 _NO_LIMIT = 2**60
 #: name-version.dist-info, name-version.egg-info, name-version-py3.10.egg-info; not what pip left half removed (~name).
-_FOLDER = re.compile(r"([A-Za-z0-9][^-]*)-([^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info")
+_FOLDER = re.compile(r"([A-Za-z0-9][^-]*)-([0-9][^-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info")
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pytest_memguard.core.trend import e_value
 from pytest_memguard.core.values import (
     CONTAINER_ITEMS,
     GC_OBJECTS,
@@ -35,7 +36,7 @@ from pytest_memguard.core.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["CONFIRM_RUNS", "HURRIED_CLIMB", "Act", "Plan", "Step", "Suspect", "advance", "suspects_of"]
+__all__ = ["CONFIRM_RUNS", "HURRIED_CLIMB", "Act", "Plan", "Step", "Suspect", "advance", "is_pressing", "suspects_of"]
 
 #: Runs of the confirmation: as many again as the ladder had made, so that slowing growth shows.
 CONFIRM_RUNS = 32
@@ -49,7 +50,7 @@ _LEAST_CLIMB = 6
 #: a frozen heap a full cache that replaces old objects shows new ones for ever (RSS: measured on 3,880 tests).
 _NEVER_SUSPECT = frozenset({GC_OBJECTS, RSS, USS, TRACED, CONTAINER_ITEMS})
 #: A counter is at rest when it has set no record for this many runs, and for this many times the usual gap.
-_QUIET_HEAP = 10
+_QUIET_HEAP = 16
 _QUIET_GAPS = 5
 #: Sampled counters: less than this a run is not followed (the smallest real leak known kept 34 bytes).
 _LEAST_HEAP_RATE = 16.0
@@ -60,8 +61,11 @@ _SHORTEST_FILL = 8
 #: A line keeps each rung at the rate of the one before; a square root keeps 0.71, a logarithm half.
 _LINE = 0.75
 _NOT_SLOWING = 0.5
+_PAGE = 4096
+#: An e-value from which chance is out of the question (Ville: at most one series in so many reaches it by chance).
+_CERTAIN = 100.0
 #: Share of equal steps from which they are the usual one.
-_USUAL = 0.6
+_USUAL = 0.5
 
 
 class Act(str, Enum):
@@ -203,6 +207,11 @@ def suspects_of(readings: Readings, plan: Plan) -> tuple[Suspect, ...]:
     return _confirmed(readings, plan)
 
 
+def is_pressing(readings: Readings, plan: Plan) -> bool:
+    """Whether the screen alone is reason to climb, also without curiosity."""
+    return bool(_suspects_of_screen(readings, plan))
+
+
 # -- screen ----------------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +245,7 @@ def _grew_in_screen(metric: Metric, readings: Readings, plan: Plan) -> Suspect |
 
 def _grows_boldly(values: Sequence[int]) -> bool:
     """Whether a sampled counter rose by a page or more with every repeat."""
-    return all(after - before >= 4096 for before, after in zip(values, values[1:], strict=False))  # noqa: PLR2004 - a page
+    return all(after - before >= _PAGE for before, after in zip(values, values[1:], strict=False))
 
 
 def _judged(
@@ -280,7 +289,7 @@ def _still_grows(metric: Metric, readings: Readings, plan: Plan) -> Suspect | No
         return None
     values = _net(readings.column(metric, Phase.CLIMB), plan.accepted(metric) * plan.batch)
     at_rest = _at_rest_exact if metric.exact else _at_rest_sampled
-    if at_rest(values, plan) or _fell_back(values):
+    if at_rest(values, plan) or _is_flushed(values, metric):
         return None
     half = len(values) // 2
     rate = (values[-1] - values[half]) / max(1, len(values) - 1 - half) / plan.batch
@@ -323,7 +332,23 @@ def _at_rest_sampled(values: Sequence[float], plan: Plan) -> bool:
     # Native memory may grow in lumps that double (an arena): a lump within twice the runs so far keeps it suspect.
     if quiet < max(_QUIET_HEAP, last + plan.screen):
         return False
-    return values[-1] - values[-9] <= 0
+    # A counter that is truly at rest stands still; one that leaks and swings has steps up and down.
+    steps = [after - before for before, after in zip(values[-_QUIET_HEAP:], values[1 - _QUIET_HEAP :], strict=False)]
+    return steps.count(0) >= _LINE * len(steps)
+
+
+def _is_flushed(values: Sequence[float], metric: Metric) -> bool:
+    return _fell_back(values) if metric.exact else _fell_deep(values)
+
+
+def _fell_deep(values: Sequence[float]) -> bool:
+    """Whether one step took half of all that a sampled counter had gained, and more than a page."""
+    highest = values[0]
+    for before, after in zip(values, values[1:], strict=False):
+        highest = max(highest, before)
+        if before - after >= max(_PAGE, (highest - values[0]) / 2):
+            return True
+    return False
 
 
 def _fell_back(values: Sequence[float]) -> bool:
@@ -335,7 +360,7 @@ def _why_at_rest(readings: Readings, plan: Plan) -> str:
     for metric in readings.metrics:
         if metric not in _NEVER_SUSPECT and _was_suspect(metric, readings, plan):
             values = _net(readings.column(metric, Phase.CLIMB), plan.accepted(metric) * plan.batch)
-            if _fell_back(values):
+            if _is_flushed(values, metric):
                 return "flushed"
             if metric.exact and len(_records(values)) > 2:  # noqa: PLR2004 - one or two lumps are warm-up
                 return "filled"
@@ -351,11 +376,18 @@ def _confirm(readings: Readings, plan: Plan) -> Step:
         suspects = _confirmed(readings, plan)
         if any(suspect.confirmed for suspect in suspects):
             return Step(Act.STOP, suspects=suspects, end="confirmed")
-        return Step(Act.STOP, suspects=suspects, end="growing" if suspects else "thawed")
+        return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
     collects_at = (plan.confirm // 2 if made < plan.confirm // 2 else plan.confirm) - 1
     if made == collects_at:
         return Step(Act.COLLECT, Phase.CONFIRM)
     return Step(Act.RUN, Phase.CONFIRM, times=collects_at - made)
+
+
+def _why_not_confirmed(suspects: tuple[Suspect, ...]) -> str:
+    if not suspects:
+        return "thawed"
+    swings = all(not one.metric.exact and one.shape is Shape.SLOWING for one in suspects)
+    return "swings" if swings else "growing"
 
 
 def _confirmed(readings: Readings, plan: Plan) -> tuple[Suspect, ...]:
@@ -381,13 +413,17 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
         # One stray step (a collection of the whole heap makes some) must not hide that all others are the same.
         shape, rate = Shape.EXACT if metric.exact else Shape.LINEAR, step / plan.batch
         first, second = max(first, step), max(second, step)
-    elif not metric.exact and _keeps_usual_rate(climb[len(climb) // 2 :], values):
-        shape = Shape.LINEAR
+    elif not metric.exact and (_keeps_usual_rate(climb[len(climb) // 2 :], values) or _rises_steadily(values)):
+        shape, step = Shape.LINEAR, rate
     # The collections of a confirmation shake sampled counters: they must keep half of what the climb promised.
-    lost = _fell_back(values) if metric.exact else growth < _NOT_SLOWING * before.rate * plan.batch * made
-    steady = second > 0 and (first > 0 or before.lumps < len(climb) // 4) and (bool(step) or not lost)
+    kept = _NOT_SLOWING * before.rate * plan.batch * made
+    lost = _fell_back(values) if metric.exact else growth < kept or _fell_deep(values)
+    in_lumps = not metric.exact and shape in (Shape.EXACT, Shape.LINEAR) and not lost
+    steady = in_lumps or (second > 0 and (first > 0 or before.lumps < len(climb) // 4) and (bool(step) or not lost))
     enough = metric.exact or (
-        rate >= _LEAST_HEAP_RATE and growth > 8 * plan.control_step(metric) and _rises_mostly(climb, values)
+        rate >= _LEAST_HEAP_RATE
+        and growth > 8 * plan.control_step(metric)
+        and (bool(step) or _rises_mostly(climb, values))
     )
     return replace(
         before,
@@ -402,6 +438,13 @@ def _usual_step(climb: Sequence[float], confirm: Sequence[float]) -> float:
     """Return the step that most readings of both parts make, if it is up and the same; else 0."""
     usual = [_mode_of_steps(values) for values in (climb, confirm)]
     return usual[0] if usual[0] == usual[1] > 0 else 0.0
+
+
+def _rises_steadily(confirm: Sequence[float]) -> bool:
+    """Whether every third reading is higher than the one before, nearly without exception, and none the slower."""
+    half = len(confirm) // 2
+    first, second = confirm[half] - confirm[0], confirm[-1] - confirm[half]
+    return second >= _LINE * first > 0 and e_value(confirm[::3]) >= _CERTAIN
 
 
 def _keeps_usual_rate(climb: Sequence[float], confirm: Sequence[float]) -> bool:

@@ -15,6 +15,7 @@ __all__ = ["judge", "rejudge", "score_of"]
 _SETTLED = {
     "settled": (Level.SETTLED, "it grew at first and then stopped"),
     "thawed": (Level.SETTLED, "it grew only while the older heap was frozen, and not once that was collected as well"),
+    "swings": (Level.SETTLED, "native memory moved up and down, and grew less and less"),
     "filled": (Level.BOUNDED, "it grew for some runs, then stopped, as a cache does that is full"),
     "flushed": (Level.BOUNDED, "what it kept was given back, as a buffer does that is flushed"),
 }

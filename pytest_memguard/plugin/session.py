@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memguard import marks, registry
-from pytest_memguard.core.ladder import Plan, advance
+from pytest_memguard.core.ladder import Plan, advance, is_pressing
 from pytest_memguard.core.values import Control, Level, SubjectResult
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
@@ -235,6 +235,7 @@ class Guard:
     def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
         plan = plan_for(self._settings, mark, curious=self._credit.is_left)
         plan = replace(plan, control=self._control or ())
+        began = time.process_time()  # of this process alone: a busy machine must not change what is looked at
         with StatusLine(self._config, item.nodeid) as status:
             watching = Watch(
                 subject,
@@ -251,8 +252,8 @@ class Guard:
                 # It may look at what the collector sees, or at its freeze count: once more, with nothing frozen.
                 again = replace(watching, plan=plan, freeze=False).measure()
                 record = again if not again.failure else replace(record, failure="not repeatable: " + record.failure)
-        if plan.curious and mark is None:
-            self._credit.spend(record.duration_s * (1 - min(1.0, (1 + plan.screen) / max(1, len(record.readings)))))
+        if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
+            self._credit.spend(time.process_time() - began)
         return record
 
     def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
