@@ -377,7 +377,8 @@ def _confirm(readings: Readings, plan: Plan) -> Step:
         if any(suspect.confirmed for suspect in suspects):
             return Step(Act.STOP, suspects=suspects, end="confirmed")
         return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
-    collects_at = (plan.confirm // 2 if made < plan.confirm // 2 else plan.confirm) - 1
+    half = 0 if plan.hurried else plan.confirm // 2
+    collects_at = (half if made < half else plan.confirm) - 1
     if made == collects_at:
         return Step(Act.COLLECT, Phase.CONFIRM)
     return Step(Act.RUN, Phase.CONFIRM, times=collects_at - made)

@@ -63,7 +63,9 @@ def collect() -> None:
 def collect_all(*, freeze: bool = True) -> None:
     """Collect the whole heap, the frozen part included, and freeze it again."""
     gc.unfreeze()
-    collect()
+    clear_type_cache()
+    if gc.collect():  # dear on a large heap: what finalizers of finalizers leave waits for the next reading
+        gc.collect()
     if freeze:
         gc.freeze()
 

@@ -146,7 +146,7 @@ class Watch:
     def _hurry(self) -> None:
         spent = self.clock() - self._began_s
         climbed = self.recorder.phase_count(Phase.CLIMB) - 1
-        if spent > self.budget.patience_s and not self.plan.hurried and climbed <= HURRIED_CLIMB:
+        if climbed >= 0 and spent > self.budget.patience_s and not self.plan.hurried and climbed <= HURRIED_CLIMB:
             self.plan = replace(self.plan, hurried=True)
 
     # -- one run, one reading -----------------------------------------------------------------------------------------

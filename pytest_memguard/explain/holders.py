@@ -15,6 +15,7 @@ import gc
 import mmap
 import re
 import sys
+from array import array
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,13 +30,21 @@ if TYPE_CHECKING:
 __all__ = ["ContainerCheck"]
 
 _LRU = type(functools.lru_cache(int))
+
+
+def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
+    return int(cache.cache_info().currsize)
+
+
+#: How to measure a container without calling a method of the user's.
 _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
+    (_LRU, _lru_length),
     (dict, dict.__len__),
     (list, list.__len__),
     (set, set.__len__),
     (deque, deque.__len__),
 )
-#: Room for this many containers, 24 bytes each; the pages are only touched when they are used.
+#: Room for this many containers, 16 bytes each; the pages are only touched when they are used.
 _CAPACITY = 1 << 22
 #: A holder gains at least this many entries a run (a leak on every fifth run: 0.2).
 _LEAST_GROWTH = 0.15
@@ -73,19 +82,22 @@ class ContainerCheck:
     """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _CAPACITY * 24)
+        self._memory = mmap.mmap(-1, _CAPACITY * 16)
         self._notes = memoryview(self._memory).cast("Q")
-        self._count = 0
+        self._groups: list[int] = []
+        self._frozen = gc.get_freeze_count() > 0
 
     def begin(self) -> None:
         """Note the length of every container."""
-        notes, at = self._notes, 3
-        with _thawed():
-            for container, length in _containers():
-                if at == len(notes):
-                    break
-                notes[at], notes[at + 1], notes[at + 2] = id(container), id(type(container)), length
-                at += 3
+        notes, at = self._notes, 2
+        with _thawed(self._frozen):
+            for containers, measure in _containers():
+                end = min(at + 2 * len(containers), len(notes))
+                count = (end - at) // 2
+                notes[at : at + count] = memoryview(array("Q", map(id, containers[:count])))
+                notes[at + count : end] = memoryview(array("Q", map(measure, containers[:count])))
+                self._groups.append(count)
+                at = end
         notes[1] = at
         notes[0] = sys.getallocatedblocks()
 
@@ -93,9 +105,9 @@ class ContainerCheck:
         """Say who grew since ``begin``; a bounded ``lru_cache`` among them is cleared to see what goes with it."""
         # With the older heap frozen, what the collector sees was born since: no container that grew, but perhaps one
         # at the address of another that is gone.
-        born = set(map(id, gc.get_objects())) if gc.get_freeze_count() else set()
+        born = set(map(id, gc.get_objects())) if self._frozen else set()
         gained_blocks = sys.getallocatedblocks() - self._notes[0]
-        with _thawed():
+        with _thawed(self._frozen):
             grown = self._grown(runs, born)
             _name(grown)
             return _verdict(grown, runs, len(born), gained_blocks)
@@ -106,22 +118,31 @@ class ContainerCheck:
         self._memory.close()
 
     def _grown(self, runs: int, born: set[int]) -> list[_Grown]:
-        end = self._notes[1]
-        ids, types, lengths = (self._notes[start:end:3].tolist() for start in (3, 4, 5))
-        before = dict(zip(zip(ids, types, strict=True), lengths, strict=True))
+        before = self._before()
+        least = max(1.0, _LEAST_GROWTH * runs)
         grown = []
-        for container, length in _containers():
-            gained = length - before.get((id(container), id(type(container))), length)
-            if gained >= max(1.0, _LEAST_GROWTH * runs) and id(container) not in born:
-                grown.append(_Grown(container, length, gained))
+        for containers, measure in _containers():
+            ids, lengths = list(map(id, containers)), list(map(measure, containers))
+            for container, identity, length in zip(containers, ids, lengths, strict=True):
+                if length - before.get(identity, length) >= least and identity not in born:
+                    grown.append(_Grown(container, length, length - before[identity]))
         grown.sort(key=lambda one: -one.gained)
         return grown[:_MOST_NAMED]
 
+    def _before(self) -> dict[int, int]:
+        before: dict[int, int] = {}
+        at = 2
+        for count in self._groups:
+            ids, lengths = self._notes[at : at + count], self._notes[at + count : at + 2 * count]
+            before.update(zip(ids.tolist(), lengths.tolist(), strict=True))
+            at += 2 * count
+        return before
+
 
 @contextmanager
-def _thawed() -> Iterator[None]:
+def _thawed(was_frozen: bool) -> Iterator[None]:  # noqa: FBT001 - the only thing there is to say
     """Let the collector see the older heap for a moment, without collecting it."""
-    was_enabled, was_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+    was_enabled = gc.isenabled()
     gc.disable()
     gc.unfreeze()
     try:
@@ -133,32 +154,53 @@ def _thawed() -> Iterator[None]:
             gc.enable()
 
 
-def _containers() -> Iterator[tuple[Any, int]]:
-    """Yield every container that can be found, with its length; plain dictionaries of numbers and text included."""
+def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
+    """Return every container that can be found, by what measures it; dictionaries of numbers and text included."""
     tracked = gc.get_objects()
-    for candidate in tracked:
-        length = _length(candidate)
-        if length is not None and candidate is not tracked:
-            yield candidate, length
-    # Up to 3.13 a dictionary that holds only atoms is not tracked: it hangs from a module, a class or an instance.
-    # Modules are walked through their dictionaries, which are tracked: gc.get_referents on a module corrupts the
-    # collector on 3.12.1 once asyncio has run (cpython issue 122695).
-    for candidate in tracked:
-        if type(candidate) is dict:
-            for value in candidate.values():
-                if type(value) is dict and not gc.is_tracked(value):
-                    yield value, len(value)
+    kinds = set(map(type, tracked))
+    found: list[tuple[list[Any], Callable[[Any], int]]] = []
+    for base, measure in _LENGTHS:
+        same = {kind for kind in kinds if base in _mro(kind)}
+        found.append(([one for one in tracked if type(one) in same and one is not tracked], measure))
+    found.append((list(_untracked()), dict.__len__))
+    return found
 
 
-def _length(candidate: Any) -> int | None:  # noqa: ANN401 - any object at all
-    kind = type(candidate)
-    if kind is _LRU:
-        return int(candidate.cache_info().currsize)
-    mro = type.__dict__["__mro__"].__get__(kind)
-    for base, length in _LENGTHS:
-        if base in mro:
-            return length(candidate)
-    return None
+def _mro(kind: type) -> tuple[type, ...]:
+    mro: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
+    return mro
+
+
+def _untracked() -> Iterator[dict[Any, Any]]:
+    """
+    Yield dictionaries that hold only atoms, which the collector does not track up to 3.13.
+
+    They are looked for where they live long: in modules, in their classes, and in the instances that modules name.
+    Modules are walked through their dictionaries: gc.get_referents on a module corrupts the collector on 3.12.1 once
+    asyncio has run (cpython issue 122695).
+    """
+    for module in list(sys.modules.values()):
+        for value in list(_attributes(module).values()):
+            if type(value) is dict:
+                if not gc.is_tracked(value):
+                    yield value
+            elif type(value) not in _ATOMS:
+                yield from (inner for inner in _values_of(value) if type(inner) is dict and not gc.is_tracked(inner))
+
+
+def _values_of(owner: object) -> tuple[Any, ...]:
+    """Return the attribute values of a class or an instance, without copying its names."""
+    if isinstance(type(owner), type) and type in _mro(type(owner)):
+        return tuple(type.__dict__["__dict__"].__get__(owner).values())
+    try:
+        return tuple(object.__getattribute__(owner, "__dict__").values())
+    except (AttributeError, TypeError):
+        return ()
+
+
+_ATOMS = frozenset(
+    {int, str, bytes, float, bool, type(None), tuple, list, set, frozenset, ModuleType, FunctionType, type(len)}
+)
 
 
 # -- names and limits ------------------------------------------------------------------------------------------------

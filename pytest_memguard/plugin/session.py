@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
+_MANY_LEAKS = 20
 
 
 class Credit:
@@ -80,6 +81,7 @@ class Guard:
         self._teardown_error: BaseException | None = None
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
+        self._leaks = 0
 
     @functools.cached_property
     def _recorder(self) -> Recorder:
@@ -241,7 +243,7 @@ class Guard:
                 subject,
                 self._recorder,
                 plan,
-                Budget(self._settings.budget_s, min(2.0, self._settings.budget_s / 4)),
+                self._budget(),
                 check=registry.holder_check,
                 reset=mark.reset if mark is not None else None,
                 notice=status.notice,
@@ -255,6 +257,11 @@ class Guard:
         if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
             self._credit.spend(time.process_time() - began)
         return record
+
+    def _budget(self) -> Budget:
+        # Where many tests leak, it is mostly through one cause: the later ones are decided on fewer runs.
+        total_s = self._settings.budget_s
+        return Budget(total_s, min(2.0 if self._leaks < _MANY_LEAKS else 0.0, total_s / 4))
 
     def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
         if record.step.end == "confirmed" and self._control is None:
@@ -314,6 +321,7 @@ class Guard:
     def add(self, result: SubjectResult) -> None:
         """Take a result; it travels on the report of the test's current phase."""
         self._waiting.append(result)
+        self._leaks += result.verdict.level is Level.LEAK
 
     @property
     def is_repeating(self) -> bool:
