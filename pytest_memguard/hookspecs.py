@@ -37,12 +37,13 @@ def memguard_probes() -> Sequence[Probe]:  # type: ignore[empty-body] # a specif
 
 
 @hookspec(firstresult=True)
-def memguard_holder_check() -> Callable[[], HolderCheck] | None:
+def memguard_holder_check() -> Callable[[str], HolderCheck] | None:
     """
     Name what looks for the holder of growing memory.
 
     Returns:
-        A function that makes one, called once for each subject that keeps growing; None leaves it to others.
+        A function that makes one from the name of the subject's own module, called once for each subject that
+        keeps growing; None leaves it to others.
 
     """
 

@@ -36,7 +36,7 @@ class _BuiltIns:
         return found
 
     @hookspecs.hookimpl
-    def memguard_holder_check(self) -> Callable[[], HolderCheck]:
+    def memguard_holder_check(self) -> Callable[[str], HolderCheck]:
         """Return the container census."""
         from pytest_memguard.explain.holders import ContainerCheck  # noqa: PLC0415 - only for what grows
 
@@ -83,10 +83,10 @@ def missing(present: Sequence[Probe]) -> tuple[str, ...]:
     return tuple(text for name, text in words.items() if name not in names)
 
 
-def holder_check() -> HolderCheck | None:
-    """Return a new holder check."""
+def holder_check(home: str = "") -> HolderCheck | None:
+    """Return a new holder check for a subject that stands in the module *home*."""
     factory = _plugins().hook.memguard_holder_check()
-    return factory() if factory is not None else None
+    return factory(home) if factory is not None else None
 
 
 def chunk_cache() -> ChunkCache | None:

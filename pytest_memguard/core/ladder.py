@@ -23,6 +23,7 @@ from pytest_memguard.core.trend import e_value
 from pytest_memguard.core.values import (
     CONTAINER_ITEMS,
     GC_OBJECTS,
+    MAPPED,
     RSS,
     TRACED,
     USS,
@@ -277,6 +278,8 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
     if holder is not None and holder.kind == "bounded":
         return Step(Act.STOP, suspects=alive, end="bounded")
+    if holder is not None and holder.kind == "rebound":
+        return Step(Act.STOP, suspects=alive, end="rebound")
     return Step(Act.CONFIRM, Phase.CONFIRM, alive)
 
 
@@ -424,7 +427,7 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
     enough = metric.exact or (
         rate >= _LEAST_HEAP_RATE
         and growth > 8 * plan.control_step(metric)
-        and (bool(step) or _rises_mostly(climb, values))
+        and (bool(step) or (metric != MAPPED and _rises_mostly(climb, values)))  # arenas are mapped in lumps
     )
     return replace(
         before,

@@ -52,6 +52,8 @@ def judge(readings: Readings, plan: Plan, step: Step, holder: Holder, failure: s
         return _scored(level, 0.0, reason, readings, plan)
     if step.end == "bounded":
         return _scored(Level.BOUNDED, 1.0, _bounded_reason(holder), readings, plan)
+    if step.end == "rebound":
+        return _scored(Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder), readings, plan)
     score = max((score_of(suspect, readings, plan, holder) for suspect in suspects), default=0.0)
     return _gate(score, suspects, readings, plan, holder)
 
@@ -73,6 +75,10 @@ def _is_undecided(readings: Readings, step: Step) -> bool:
 def _bounded_reason(holder: Holder) -> str:
     limit = f", which holds at most {holder.limit}" if holder.limit is not None else ", which has a limit"
     return f"what grows is {holder.name}{limit}"
+
+
+def _rebound_reason(holder: Holder) -> str:
+    return f"each run binds {holder.name} to a wrapper of its former value: the test does not undo what it patches"
 
 
 def _gate(score: float, suspects: tuple[Suspect, ...], readings: Readings, plan: Plan, holder: Holder) -> Verdict:

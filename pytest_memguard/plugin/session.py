@@ -66,6 +66,10 @@ class Credit:
         return self._left_s > 0
 
 
+def _home_of(item: pytest.Item) -> str:
+    return str(getattr(getattr(item, "module", None), "__name__", ""))
+
+
 class Guard:
     """One session's hooks around each test."""
 
@@ -207,6 +211,10 @@ class Guard:
                 self.add(not_measured(self._identity(item), Level.SKIPPED, "its tear-down failed"))
                 return None
             return self._measure_and_judge(item, mark)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not break the user's session
+            reason = f"memguard itself failed: {type(error).__name__}: {error}"
+            self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
+            return None
         finally:
             self._guarding.repeat_s += time.perf_counter() - began
 
@@ -244,7 +252,7 @@ class Guard:
                 self._recorder,
                 plan,
                 self._budget(),
-                check=registry.holder_check,
+                check=functools.partial(registry.holder_check, _home_of(item)),
                 reset=mark.reset if mark is not None else None,
                 notice=status.notice,
                 chunks=self._chunks,
