@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from textwrap import dedent
 
-from rounds import BARE, MEMGUARD, arguments, in_turn, judged, keep, pytest_command, ratio, run, show
+from rounds import ALL_PLUGINS, BARE, MEMGUARD, MEMORY, arguments, in_turn, judged, keep, pytest_command, ratio, run, show, with_path
 
 TARGET = 1.15
 
@@ -31,7 +31,7 @@ def work(size):
     return sum(len(key) + value[0] for key, value in table.items())
 '''
 
-_REPEAT = '''
+REPEAT_PLUGIN = '''
 """Run each test three times, one run after the other, as pytest-repeat does."""
 import pytest
 
@@ -58,7 +58,7 @@ def _copies(item):
     return [item] + [type(item).from_parent(item.parent, name=item.name, callobj=item.obj) for _ in range(2)]
 '''
 
-_CLOCK = '''
+CLOCK_PLUGIN = '''
 """Print the seconds spent inside the run loop."""
 import time
 
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--work", type=float, default=1.0, help="scale of the tests' own time (1); 0: empty bodies")
     parser.add_argument("--all-plugins", action="store_true", help="with every plugin that is installed")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         _measure(Path(name), options)
 
 
@@ -168,8 +168,8 @@ def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse mak
     write_suite(folder / "suite", options.tests, options.work)
     write_suite(folder / "empty", 0, 0)
     (folder / "empty" / "test_empty.py").write_text("def test_empty():\n    pass\n", encoding="utf-8")
-    (folder / "repeat_plugin.py").write_text(_REPEAT, encoding="utf-8")
-    (folder / "clock_plugin.py").write_text(_CLOCK, encoding="utf-8")
+    (folder / "repeat_plugin.py").write_text(REPEAT_PLUGIN, encoding="utf-8")
+    (folder / "clock_plugin.py").write_text(CLOCK_PLUGIN, encoding="utf-8")
     loops: dict[str, list[float]] = {}
     off = ("-p", "no:memguard") if options.all_plugins else ()
     switches = {
@@ -177,7 +177,7 @@ def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse mak
         "3 times": (*off, "-p", "repeat_plugin"),
         "memguard": ("--memguard",) if options.all_plugins else (*MEMGUARD, "--memguard"),
     }
-    environment = {"PYTHONPATH": str(folder)} if options.all_plugins else {**BARE, "PYTHONPATH": str(folder)}
+    environment = {**(ALL_PLUGINS if options.all_plugins else BARE), **with_path(folder)}
 
     def measured(suite: str, variant: str) -> float:
         number = sum(map(len, loops.values()))

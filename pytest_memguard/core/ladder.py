@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.trend import e_value
 from pytest_memguard.core.values import (
+    BLOCKS,
     CONTAINER_ITEMS,
     GC_OBJECTS,
     MAPPED,
@@ -272,7 +273,7 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.STOP, end=_why_at_rest(readings, plan))
     if made < plan.climb:
         half = plan.climb // 2
-        if made == half and holder is None and any(not suspect.metric.resource for suspect in alive):
+        if made == half and holder is None and any(suspect.metric == BLOCKS for suspect in alive):
             return Step(Act.LOOK, Phase.CLIMB, alive)
         times = 1 if made < _LEAST_CLIMB else min(_STRIDE, (half if made < half else plan.climb) - made)
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)

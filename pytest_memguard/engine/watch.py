@@ -251,9 +251,9 @@ class _OverBudget(Exception):
 
 
 def _voluntary_switches() -> int:
-    """Return how often this process waited for something; 0 where the platform does not tell."""
+    """Return how often this thread waited for something; 0 where the platform does not tell."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw

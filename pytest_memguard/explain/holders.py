@@ -195,14 +195,12 @@ def _untracked() -> Iterator[dict[Any, Any]]:
                 yield from (inner for inner in _values_of(value) if type(inner) is dict and not gc.is_tracked(inner))
 
 
-def _values_of(owner: object) -> tuple[Any, ...]:
-    """Return the attribute values of a class or an instance, without copying its names."""
-    if isinstance(type(owner), type) and type in _mro(type(owner)):
-        return tuple(type.__dict__["__dict__"].__get__(owner).values())
-    try:
-        return tuple(object.__getattribute__(owner, "__dict__").values())
-    except (AttributeError, TypeError):
-        return ()
+def _values_of(owner: object) -> Iterator[Any]:
+    """Yield what a class or an instance refers to, without making an instance dictionary that was not there."""
+    for held in gc.get_referents(owner):
+        yield held
+        if type(held) is dict:
+            yield from list(held.values())
 
 
 _ATOMS = frozenset(

@@ -8,34 +8,46 @@ nothing, ``None`` everything). Each oddity below was a false leak or a changed o
 
 from __future__ import annotations
 
+import copy
+import faulthandler
 import functools
 import shutil
 import sys
+import threading
 import warnings
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntryNative, ReprFileLocation, ReprTraceback
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.fixtures import FixtureDef, FuncFixtureInfo
+from _pytest.junitxml import xml_key
 from _pytest.logging import caplog_records_key
-from _pytest.runner import CallInfo, get_reraise_exceptions
+from _pytest.runner import CallInfo
 from _pytest.skipping import evaluate_xfail_marks
 
 from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections import deque
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 __all__ = [
     "ItemSubject",
     "WideFixtures",
+    "announce_tear_down",
     "can_repeat",
     "empty_item",
     "finish_user_run",
+    "is_set_up",
     "may_fail_as_leak",
     "report_failure",
+    "tear_down",
 ]
 
 
@@ -63,7 +75,7 @@ def can_repeat(item: pytest.Item) -> bool:
 
 def finish_user_run(item: pytest.Item) -> BaseException | None:
     """
-    Tear down the function scope of the user's own run, and keep what it left for the reports.
+    Tear down the function scope of the user's own run.
 
     Returns:
         What the user's own tear-down raised, to be raised again in the tear-down phase; else None.
@@ -71,6 +83,36 @@ def finish_user_run(item: pytest.Item) -> BaseException | None:
     """
     call = _phase(item, "teardown")
     return call.excinfo.value if call.excinfo else None
+
+
+def is_set_up(item: pytest.Item) -> bool:
+    """Whether pytest's own tear-down of the function scope is still to come."""
+    return item in item.session._setupstate.stack  # noqa: SLF001 - see the module
+
+
+def announce_tear_down(item: Any) -> None:  # noqa: ANN401 - private attributes
+    """
+    Call all set-up hooks, and set nothing up: the tear-down phase is still to come, and calls all tear-down hooks.
+
+    Who counts, or pushes in the one and pops in the other, must see as many of the one as of the other.
+    """
+    sections = len(item._report_sections)  # noqa: SLF001 - see the module
+    item.setup = _do_nothing
+    try:
+        with warnings.catch_warnings(record=True):
+            _phase(item, "setup")
+    finally:
+        del item.setup
+    del item._report_sections[sections:]  # noqa: SLF001 - see the module
+    item.stash.setdefault(caplog_records_key, {})  # where a hook failed before the logging plugin's turn
+    if is_set_up(item):
+        finalizers = item.session._setupstate.stack[item][0]  # noqa: SLF001 - see the module
+        finalizers[:] = [finalizer for finalizer in finalizers if finalizer != item.teardown]
+
+
+def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Do what pytest's runner does at tear-down, without any hook."""
+    item.session._setupstate.teardown_exact(nextitem)  # noqa: SLF001 - see the module
 
 
 def may_fail_as_leak(item: pytest.Item, *, is_marked: bool) -> bool:
@@ -97,13 +139,31 @@ def report_failure(
         raise error
     except LeakError:
         call.excinfo = pytest.ExceptionInfo.from_current()
-    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    report = _made_report(item, call)
     if report.failed:
         path, line, _ = item.location
-        crash = ReprFileLocation(path, (line or 0) + 1, f"{type(error).__name__}: {short or error}")
-        entry = ReprTraceback([ReprEntryNative([f"{error}\n"])], None, style="native")
+        crash = ReprFileLocation(path, (line or 0) + 1, _sendable(f"{type(error).__name__}: {short or error}"))
+        entry = ReprTraceback([ReprEntryNative([_sendable(f"{error}\n")])], None, style="native")
         report.longrepr = ExceptionChainRepr([(entry, crash, None)])
     return report
+
+
+def _made_report(item: Any, call: CallInfo[None]) -> pytest.TestReport:  # noqa: ANN401 - private attributes
+    sections: list[tuple[str, str, str]] = item._report_sections  # noqa: SLF001 - see the module
+    everything = sections[:]
+    # What the tear-down printed belongs to its own report, which is still to come.
+    sections[:] = [section for section in sections if section[0] != "teardown"]
+    try:
+        report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    except Exception:  # noqa: BLE001 - a hook that looks for a fixture's value must not end the session
+        report = pytest.TestReport.from_item_and_call(item, call)
+    sections[:] = everything
+    return report
+
+
+def _sendable(text: str) -> str:
+    """Return *text* as xdist can send it: half a surrogate pair (from a file's name, say) would stop the worker."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def empty_item(item: pytest.Item) -> pytest.Function | None:
@@ -122,14 +182,16 @@ def _do_nothing() -> None:
     pass
 
 
-def _phase(item: pytest.Item, when: str) -> CallInfo[None]:
-    hook = getattr(item.ihook, "pytest_runtest_" + when)  # the name is one of three: nothing new enters the type cache
-    arguments = {"nextitem": item.parent} if when == "teardown" else {}
-    return CallInfo.from_call(
-        functools.partial(hook, item=item, **arguments),
-        when=when,  # type: ignore[arg-type] # one of pytest's three
-        reraise=get_reraise_exceptions(item.config),
-    )
+def _phase(item: pytest.Item, when: Literal["setup", "call", "teardown"]) -> CallInfo[None]:
+    hooks = item.ihook
+    run = {
+        "setup": functools.partial(hooks.pytest_runtest_setup, item=item),
+        "call": functools.partial(hooks.pytest_runtest_call, item=item),
+        # Next comes the same test again, so wider fixtures stay. It must be a test for plugins that look at it, and
+        # another one than this: pytest tears nothing down where the next one is set up already.
+        "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=copy.copy(item)),
+    }[when]
+    return CallInfo.from_call(run, when=when, reraise=(pytest.exit.Exception, KeyboardInterrupt))
 
 
 class ItemSubject:
@@ -139,37 +201,59 @@ class ItemSubject:
     Use ``with subject.opened():`` around all runs; it puts the item back as pytest expects it.
     """
 
-    def __init__(self, item: pytest.Item, wide: WideFixtures, *, accept_failure: bool = False) -> None:
+    def __init__(
+        self, item: pytest.Item, wide: WideFixtures, *, accept_failure: bool = False, inside: bool = False
+    ) -> None:
+        """
+        Take an item whose own run is over.
+
+        Args:
+            item: What is run again.
+            wide: The wider fixtures that are up.
+            accept_failure: Whether a run whose call phase fails counts as well.
+            inside: Whether another subject is open already, which holds everything around it still.
+
+        """
         self._item: Any = item
         self._wide = wide
         self._accept_failure = accept_failure
-        self._reset_instance = _has_own_instance(item)
-        self._globs = None
-        self.last_failure: BaseException | None = None
+        self._inside = inside
+        self._makes_instances = _makes_instances(item)
+        self._folders = _Folders(item.config)
+        self._lists: tuple[tuple[list[Any], int], ...] = ()
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Prepare the item for repeats, and put it back afterwards."""
-        item = self._item
-        sections, properties = len(item._report_sections), len(item.user_properties)  # noqa: SLF001 - see the module
-        stash = dict(item.stash._storage)  # noqa: SLF001 - no public copy
-        instance = item.__dict__.get("_instance"), item.__dict__.get("_obj")
         with ExitStack() as stack:
-            stack.enter_context(_silent_hooks(item.config))
-            stack.enter_context(_differing_instances_allowed(item))
-            for surrounding in surroundings.ALL:
-                stack.enter_context(surrounding(item))
-            self._sections, self._properties = sections, properties
+            stack.enter_context(_silent_hooks(self._item.config))
+            if not self._inside:
+                for surrounding in (*_PYTESTS_OWN, *surroundings.ALL):
+                    stack.enter_context(surrounding(self._item))
+            stack.enter_context(_same_examples(self._item))
+            stack.enter_context(self._folders.watched())
+            stack.enter_context(self._kept())
+            self._lists = tuple((entries, len(entries)) for entries in _growing_lists(self._item))
             self._reset()
-            try:
-                yield
-            finally:
-                self._reset()
-                item.stash._storage.clear()  # noqa: SLF001 - see above
-                item.stash._storage.update(stash)  # noqa: SLF001 - see above
-                item.stash[caplog_records_key] = {}  # the logging plugin deletes it at each tear-down, and reads it
-                if self._reset_instance:
-                    item._instance, item._obj = instance  # noqa: SLF001 - see the module
+            yield
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Put back what the user's own run left at the item: what it was asked for, what plugins noted at it."""
+        item = self._item
+        attributes = {name: value for name, value in vars(item).items() if name not in _OF_ONE_RUN}
+        arguments = {name: value for name, value in (item.funcargs or {}).items() if isinstance(value, _PLAIN_VALUES)}
+        stash = dict(item.stash._storage)  # noqa: SLF001 - no public copy
+        try:
+            yield
+        finally:
+            self._reset()
+            for name in [name for name in vars(item) if name not in attributes and name not in _OF_ONE_RUN]:
+                del vars(item)[name]
+            vars(item).update(attributes)
+            item.stash._storage.clear()  # noqa: SLF001 - see above
+            item.stash._storage.update(stash)  # noqa: SLF001 - see above
+            item.funcargs.update(arguments)
 
     def run(self) -> None:
         """
@@ -188,25 +272,21 @@ class ItemSubject:
             _drop_finished(fixture._finalizers, length)  # noqa: SLF001 - see the module
         for entries, length in nodes:
             _drop_finished(entries, length)
+        # A wider fixture that a repeat is the first to ask for keeps its folders.
+        self._folders.take_away(keep=len(self._wide.alive()) > len(fixtures))
         self._reset()
         if failure is not None:
             raise SubjectFailed(failure)
 
     def _run_phases(self) -> str | None:
         item = self._item
-        call = _phase(item, "setup")
-        failure = self._report(call, "set-up")
-        folder = None
+        failure = self._report(_phase(item, "setup"), "set-up")
         if failure is None:
-            call = _phase(item, "call")
-            failure = self._report(call, "")
-            folder = (item.funcargs or {}).get("tmp_path")
-        call = _phase(item, "teardown")
-        failure = self._report(call, "tear-down") or failure
-        if folder is not None:
-            # A re-run's folder is taken away, so that its number is used again (on 3.12 names of paths are immortal).
-            shutil.rmtree(folder, ignore_errors=True)
-        return failure
+            before = _failed_subtests(item)
+            failure = self._report(_phase(item, "call"), "")
+            if failure is None and _failed_subtests(item) != before and not self._accept_failure:
+                failure = "failed in a sub-test"
+        return self._report(_phase(item, "teardown"), "tear-down") or failure
 
     def _report(self, call: CallInfo[None], phase: str) -> str | None:
         item = self._item
@@ -224,22 +304,164 @@ class ItemSubject:
 
     def _reset(self) -> None:
         item = self._item
-        del item._report_sections[self._sections :]  # noqa: SLF001 - see the module
-        del item.user_properties[self._properties :]
+        for entries, length in self._lists:
+            del entries[length:]
         item._initrequest()  # noqa: SLF001 - see the module
-        if self._reset_instance:
-            # pytest keeps the instance of a plain class: a test that sets self.x would see it again.
+        if self._makes_instances:
+            # pytest keeps the instance: a test that sets self.x would see it again.
             item.__dict__.pop("_instance", None)
             item._obj = None  # noqa: SLF001 - see the module
 
 
-def _has_own_instance(item: Any) -> bool:  # noqa: ANN401 - private attributes of several node types
-    parent = item.parent
-    if not isinstance(parent, pytest.Class) or not isinstance(item, pytest.Function):
+#: Attributes of an item that pytest makes anew for each run.
+_OF_ONE_RUN = frozenset({"_request", "funcargs"})
+#: Of the user's arguments, those that a hook may still ask for and that keep nothing else alive.
+_PLAIN_VALUES = (str, bytes, int, float, PurePath, type(None))
+
+
+def _makes_instances(item: Any) -> bool:  # noqa: ANN401 - private attributes of several node types
+    if not isinstance(item.parent, pytest.Class) or not isinstance(item, pytest.Function):
         return False
-    return not hasattr(item, "_testcase") and getattr(parent.obj, item.originalname, None) is not None and not hasattr(
-        item, "_excinfo"
-    )
+    return getattr(item.parent.obj, item.originalname, None) is not None
+
+
+def _growing_lists(item: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - private attributes
+    """Yield the lists of pytest that a run may append to and that nobody empties afterwards."""
+    yield item._report_sections  # noqa: SLF001 - see the module
+    yield item.user_properties
+    yield item.own_markers  # request.applymarker
+    xml = item.config.stash.get(xml_key, None)
+    if xml is not None:
+        yield xml.global_properties  # record_testsuite_property, Hypothesis' statistics
+
+
+def _failed_subtests(item: pytest.Item) -> dict[Any, int]:
+    """Return pytest's own count of failed sub-tests by test; empty before pytest 9."""
+    key = getattr(sys.modules.get("_pytest.subtests"), "failed_subtests_key", None)
+    return dict(item.config.stash.get(key, {})) if key is not None else {}
+
+
+@contextmanager
+def _failed_subtests_kept(item: pytest.Item) -> Iterator[None]:
+    """A sub-test that fails in a repeat only must not fail the test."""
+    before = _failed_subtests(item)
+    try:
+        yield
+    finally:
+        if _failed_subtests(item) != before:
+            counts = item.config.stash[sys.modules["_pytest.subtests"].failed_subtests_key]
+            counts.clear()
+            counts.update(before)
+
+
+@contextmanager
+def _uncaught_errors_kept(item: pytest.Item) -> Iterator[None]:
+    """Drop what threads and finalizers of repeats raise, and keep what the user's run raised for its tear-down."""
+    queues = [queue for module, name in _QUEUES if (queue := _queue(item, module, name)) is not None]
+    waiting = [tuple(queue) for queue in queues]
+    hooks = sys.unraisablehook, threading.excepthook
+    for queue in queues:
+        queue.clear()
+    sys.unraisablehook = threading.excepthook = _do_nothing_with
+    try:
+        yield
+    finally:
+        sys.unraisablehook, threading.excepthook = hooks
+        for queue, entries in zip(queues, waiting, strict=True):
+            queue.clear()
+            queue.extend(entries)
+
+
+#: Where pytest 8.4 and later keep such errors until the next phase ends.
+_QUEUES = (
+    ("_pytest.unraisableexception", "unraisable_exceptions"),
+    ("_pytest.threadexception", "thread_exceptions"),
+)
+
+
+def _queue(item: pytest.Item, module: str, name: str) -> deque[Any] | None:
+    key = getattr(sys.modules.get(module), name, None)
+    return item.config.stash.get(key, None) if key is not None else None
+
+
+def _do_nothing_with(_error: object, /) -> None:
+    pass
+
+
+@contextmanager
+def _faulthandler_timer(item: pytest.Item) -> Iterator[None]:
+    """Stop pytest's own dump timer, which spans all of the item, and start it again."""
+    timeout = float(item.config.getini("faulthandler_timeout") or 0.0)
+    if timeout <= 0 or fault_handler_stderr_fd_key not in item.config.stash:
+        yield
+        return
+    faulthandler.cancel_dump_traceback_later()
+    try:
+        yield
+    finally:
+        faulthandler.dump_traceback_later(timeout, file=item.config.stash[fault_handler_stderr_fd_key])
+
+
+_PYTESTS_OWN: tuple[Callable[[pytest.Item], AbstractContextManager[None]], ...] = (
+    _failed_subtests_kept,
+    _uncaught_errors_kept,
+    _faulthandler_timer,
+)
+
+
+class _Folders:
+    """
+    The temporary folders that repeats make, by ``tmp_path`` or by ``tmp_path_factory``.
+
+    They are taken away after each run, so that nothing piles up and their numbers are used again (names of paths are
+    immortal on Python 3.12).
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._factory: Any = getattr(config, "_tmp_path_factory", None)
+        self._made: list[tuple[Path, str]] = []
+        self._numbers: dict[str, int] = {}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note every folder that is made from here on."""
+        if self._factory is None or "mktemp" in vars(self._factory):
+            yield
+            return
+        self._numbers = dict(getattr(self._factory, "_next_number", {}))  # pytest 9.2 and later count by themselves
+        self._factory.mktemp = self._make
+        try:
+            yield
+        finally:
+            del self._factory.mktemp
+
+    def _make(self, basename: str, numbered: bool = True) -> Path:  # noqa: FBT001, FBT002 - pytest's signature
+        path: Path = type(self._factory).mktemp(self._factory, basename, numbered)
+        self._made.append((path, basename))
+        return path
+
+    def take_away(self, *, keep: bool) -> None:
+        """Remove what was made since the last time, unless it is to be kept."""
+        if not self._made:
+            return
+        for path, basename in reversed(() if keep else self._made):
+            shutil.rmtree(path, ignore_errors=True)
+            self._count_back(path, basename)
+        self._made.clear()
+
+    def _count_back(self, path: Path, basename: str) -> None:
+        """Let the link to the newest folder point to the one before it, and the next one have the same number."""
+        numbers = getattr(self._factory, "_next_number", None)
+        if numbers is not None:
+            numbers.clear()
+            numbers.update(self._numbers)
+        link = path.with_name(f"{basename}current")
+        number = path.name[len(basename) :]
+        if number.isdecimal() and link.is_symlink():
+            link.unlink()
+            before = path.with_name(f"{basename}{int(number) - 1}")
+            if before.is_dir():
+                link.symlink_to(before)
 
 
 def _drop_finished(entries: list[Any], length: int) -> None:
@@ -276,19 +498,36 @@ def _no_call(*_arguments: object) -> list[object]:
 
 
 @contextmanager
-def _differing_instances_allowed(item: Any) -> Iterator[None]:  # noqa: ANN401 - see _has_own_instance
-    """Keep Hypothesis from refusing a ``@given`` method on a new instance, as its own plugin does for parameters."""
-    function = getattr(getattr(item, "obj", None), "__func__", None)
-    if function is None or not getattr(function, "is_hypothesis_test", False):
+def _same_examples(item: Any) -> Iterator[None]:  # noqa: ANN401 - see _has_own_instance
+    """
+    Let Hypothesis draw the same few examples at each repeat, and leave its database alone.
+
+    With other examples at each run its own caches fill for thousands of runs. A ``@given`` method would be refused
+    on a new instance (its own plugin allows that for parametrized tests in the same way), and a busy machine must
+    not break a deadline.
+    """
+    function = getattr(item, "obj", None)
+    function = getattr(function, "__func__", function)
+    if not getattr(function, "is_hypothesis_test", False):
         yield
         return
     hypothesis = sys.modules["hypothesis"]
-    name = "_hypothesis_internal_use_settings"
-    before = getattr(function, name, None)
+    before = getattr(function, _HYPOTHESIS_SETTINGS, None)
     parent = before or hypothesis.settings.default
-    checks = (*parent.suppress_health_check, hypothesis.HealthCheck.differing_executors)
-    setattr(function, name, hypothesis.settings(parent=parent, suppress_health_check=checks))
+    fewer = hypothesis.settings(
+        parent=parent,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=min(parent.max_examples, _EXAMPLES),
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    setattr(function, _HYPOTHESIS_SETTINGS, fewer)
     try:
         yield
     finally:
-        setattr(function, name, before)
+        setattr(function, _HYPOTHESIS_SETTINGS, before)
+
+
+_HYPOTHESIS_SETTINGS = "_hypothesis_internal_use_settings"
+_EXAMPLES = 20

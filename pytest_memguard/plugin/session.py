@@ -39,6 +39,7 @@ __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
 _MANY_LEAKS = 20
+_DEAR, _DEAR_S = 4.0, 20.0
 
 
 class Credit:
@@ -245,7 +246,7 @@ class Guard:
     def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
         plan = plan_for(self._settings, mark, curious=self._credit.is_left)
         plan = replace(plan, control=self._control or ())
-        began = time.process_time()  # of this process alone: a busy machine must not change what is looked at
+        began = time.thread_time()  # of this process alone: a busy machine must not change what is looked at
         with StatusLine(self._config, item.nodeid) as status:
             watching = Watch(
                 subject,
@@ -263,13 +264,15 @@ class Guard:
                 again = replace(watching, plan=plan, freeze=False).measure()
                 record = again if not again.failure else replace(record, failure="not repeatable: " + record.failure)
         if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
-            self._credit.spend(time.process_time() - began)
+            self._credit.spend(time.thread_time() - began)
         return record
 
     def _budget(self) -> Budget:
-        # Where many tests leak, it is mostly through one cause: the later ones are decided on fewer runs.
-        total_s = self._settings.budget_s
-        return Budget(total_s, min(2.0 if self._leaks < _MANY_LEAKS else 0.0, total_s / 4))
+        # Where many tests leak, it is mostly through one cause: the later ones are decided on fewer runs. So is
+        # what comes after repeats have taken many times the plain run.
+        total_s, guarding = self._settings.budget_s, self._guarding
+        hurried = self._leaks >= _MANY_LEAKS or guarding.repeat_s > _DEAR * guarding.plain_s + _DEAR_S
+        return Budget(total_s, 0.0 if hurried else min(2.0, total_s / 4))
 
     def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
         if record.step.end == "confirmed" and self._control is None:

@@ -1,0 +1,77 @@
+"""
+How many calls a second ``memguard.check`` makes of an empty callable, in native mode (batches of 32 calls).
+
+A test makes 50 checks a round; counted are the callable's own calls, timed is all of ``check``: settling, readings,
+verdict and result. Beside it stands the same number of calls in a plain loop.
+
+Target: 20,000 calls a second or more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from rounds import BARE, MEMGUARD, MEMORY, arguments, judged, keep, pytest_command, run, show
+
+TARGET = 20_000
+
+_TEST = '''
+import json
+import time
+
+
+def test_calls(memguard, request):
+    calls = [0]
+
+    def empty():
+        calls[0] += 1
+
+    rounds = []
+    for _ in range({rounds} + 1):
+        calls[0] = 0
+        began = time.perf_counter()
+        for _ in range({checks}):
+            result = memguard.using(mode="native").check(empty)
+        checked = time.perf_counter() - began
+        made = calls[0]
+        began = time.perf_counter()
+        for _ in range(made):
+            empty()
+        rounds.append({{"calls": made, "check_s": checked, "plain_s": time.perf_counter() - began}})
+        assert result.verdict.level == "clean", result.verdict
+    with open("rounds.json", "w") as file:
+        json.dump(rounds[1:], file)
+'''
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, rounds=15)
+    parser.add_argument("--checks", type=int, default=50, help="checks a round (50)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder = Path(name)
+        (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        text = _TEST.format(rounds=options.rounds, checks=options.checks)
+        (folder / "test_calls.py").write_text(text, encoding="utf-8")
+        run(pytest_command(*MEMGUARD), folder, BARE)
+        rounds = json.loads((folder / "rounds.json").read_text(encoding="utf-8"))
+    checked = median(one["calls"] / one["check_s"] for one in rounds)
+    plain = median(one["calls"] / one["plain_s"] for one in rounds)
+    a_check = median(one["check_s"] for one in rounds) / options.checks
+    calls = rounds[0]["calls"] / options.checks
+    rows = [
+        ("memguard.check", f"{checked:,.0f}", f"{a_check * 1e3:.2f}", f"{calls:.0f}"),
+        ("plain loop", f"{plain:,.0f}", f"{calls / plain * 1e3:.2f}", f"{calls:.0f}"),
+    ]
+    show(f"median of {options.rounds} rounds", ("native mode", "calls a second", "ms a check", "calls"), rows)
+    print(f"{checked:,.0f} calls a second, {judged(checked, TARGET, least=True)} ({TARGET:,})")
+    keep(options.json, "check_calls", {"target": TARGET, "rounds": rounds})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
