@@ -98,6 +98,7 @@ class Plan:
         curious: Whether native memory alone is followed: small leaks there cost many runs to tell from noise.
         racy: Whether the subject waits for something, so that it may leak on some runs only.
         hurried: Whether its runs are so slow that it is decided early.
+        follow: Whether there is time left in the session to follow what grew in the screen.
         allow: Growth a run that is accepted: (metric name, amount).
         metrics: Names of the metrics that are judged; empty for all.
         control: What an empty subject keeps a run: (metric name, per run, largest step).
@@ -115,6 +116,7 @@ class Plan:
     curious: bool = False
     racy: bool = False
     hurried: bool = False
+    follow: bool = True
     allow: tuple[tuple[str, float], ...] = ()
     metrics: tuple[str, ...] = ()
     control: tuple[tuple[str, float, float], ...] = ()
@@ -223,6 +225,8 @@ def _screen(readings: Readings, plan: Plan) -> Step:
     suspects = _suspects_of_screen(readings, plan)
     if not suspects:
         return Step(Act.STOP, end="clean") if len(readings) > plan.longest_screen else Step(Act.RUN, Phase.SCREEN)
+    if not plan.follow:
+        return Step(Act.STOP, suspects=suspects, end="unfollowed")
     if plan.climb < _LEAST_CLIMB or not plan.confirm:
         return Step(Act.STOP, suspects=suspects, end="max_runs")
     return Step(Act.CLIMB, Phase.CLIMB, suspects)

@@ -10,7 +10,7 @@ from pytest_memguard.core.policies import combine, correlation, growth, points
 from pytest_memguard.core.units import signed
 from pytest_memguard.core.values import Holder, Level, Phase, Readings, Verdict
 
-__all__ = ["judge", "rejudge", "score_of"]
+__all__ = ["holder_kind", "judge", "length_of", "rejudge", "score_of"]
 
 _SETTLED = {
     "settled": (Level.SETTLED, "it grew at first and then stopped"),
@@ -19,6 +19,7 @@ _SETTLED = {
     "filled": (Level.BOUNDED, "it grew for some runs, then stopped, as a cache does that is full"),
     "flushed": (Level.BOUNDED, "what it kept was given back, as a buffer does that is flushed"),
 }
+_UNFOLLOWED = "it grew, and was not followed: this session has spent its time on others that grow; run this test alone"
 #: Scores of growth that ended before the ladder did, by the share of its readings that were made.
 _UNDECIDED_SCORE = 50.0
 
@@ -52,6 +53,8 @@ def judge(readings: Readings, plan: Plan, step: Step, holder: Holder, failure: s
         return _scored(level, 0.0, reason, readings, plan)
     if step.end == "bounded":
         return _scored(Level.BOUNDED, 1.0, _bounded_reason(holder), readings, plan)
+    if step.end == "unfollowed":
+        return _scored(Level.GROWING, _UNDECIDED_SCORE, _UNFOLLOWED, readings, plan)
     if step.end == "rebound":
         return _scored(Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder), readings, plan)
     score = max((score_of(suspect, readings, plan, holder) for suspect in suspects), default=0.0)
@@ -108,7 +111,7 @@ def score_of(suspect: Suspect, readings: Readings, plan: Plan, holder: Holder) -
 
     score = 100 p B / (p B + 1 - p), with B = P(length, shape, holder | leak) / P(the same | clean).
     """
-    key = (_length(readings), suspect.shape.value, _holder_kind(suspect, holder))
+    key = (length_of(readings), suspect.shape.value, holder_kind(suspect, holder))
     clean = calibration.CLEAN.get(key, 1.0)
     leaking = calibration.LEAKING.get(key, 0.0)
     odds = plan.prior * leaking / clean / (1 - plan.prior)
@@ -116,12 +119,13 @@ def score_of(suspect: Suspect, readings: Readings, plan: Plan, holder: Holder) -
     return round(score if suspect.confirmed else min(score, _UNDECIDED_SCORE), 1)
 
 
-def _length(readings: Readings) -> str:
+def length_of(readings: Readings) -> str:
     """Name how far the ladder went: the whole way, or cut short for slow subjects."""
     return "full" if readings.phases.count(Phase.CONFIRM) > 10 else "short"  # noqa: PLR2004 - 7 in a hurry, 25 or more else
 
 
-def _holder_kind(suspect: Suspect, holder: Holder) -> str:
+def holder_kind(suspect: Suspect, holder: Holder) -> str:
+    """Name what the score takes the holder for: resources and sampled counters are classes of their own."""
     if suspect.metric.resource:
         return "resource"
     return "sampled" if not suspect.metric.exact else holder.kind

@@ -189,7 +189,7 @@ def _phase(item: pytest.Item, when: Literal["setup", "call", "teardown"]) -> Cal
         "call": functools.partial(hooks.pytest_runtest_call, item=item),
         # Next comes the same test again, so wider fixtures stay. It must be a test for plugins that look at it, and
         # another one than this: pytest tears nothing down where the next one is set up already.
-        "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=copy.copy(item)),
+        "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=item.parent),
     }[when]
     return CallInfo.from_call(run, when=when, reraise=(pytest.exit.Exception, KeyboardInterrupt))
 
@@ -343,7 +343,7 @@ def _failed_subtests(item: pytest.Item) -> dict[Any, int]:
 
 @contextmanager
 def _failed_subtests_kept(item: pytest.Item) -> Iterator[None]:
-    """A sub-test that fails in a repeat only must not fail the test."""
+    """Let no sub-test that fails in a repeat fail the test."""
     before = _failed_subtests(item)
     try:
         yield

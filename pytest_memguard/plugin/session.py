@@ -39,7 +39,9 @@ __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
 _MANY_LEAKS = 20
+#: From here on decisions are made early, and from there on growth is reported without being followed.
 _DEAR, _DEAR_S = 4.0, 20.0
+_FOLLOWING, _FOLLOWING_S = 10.0, 60.0
 
 
 class Credit:
@@ -83,6 +85,7 @@ class Guard:
         self._busy = False
         self._ran: pytest.Item | None = None
         self._plain_s = 0.0
+        self._closed: pytest.Item | None = None
         self._teardown_error: BaseException | None = None
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
@@ -110,7 +113,7 @@ class Guard:
         """Keep what the first run would use up."""
         if not self._busy:
             keep_doctest_globals(item)
-            self._ran, self._plain_s = None, 0.0
+            self._ran, self._plain_s, self._closed = None, 0.0, None
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -143,11 +146,24 @@ class Guard:
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:  # noqa: ARG002 - pytest's name
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         """Raise what the user's own tear-down raised, in the phase where it belongs."""
-        result = yield
-        if not self._busy and self._teardown_error is not None:
-            error, self._teardown_error = self._teardown_error, None
+        __tracebackhide__ = True
+        if self._busy or self._closed is not item:
+            return (yield)
+        self._closed = None
+        error, self._teardown_error = self._teardown_error, None
+        try:
+            result = yield
+        except Exception:
+            if not repeat.is_set_up(item):
+                raise
+            # A hook was at a loss for what the test had set up; when it was still there, it had nothing to say.
+            repeat.tear_down(item, nextitem)
+            result = None
+        if error is not None:
             raise error
         return result
 
@@ -205,26 +221,33 @@ class Guard:
     # -- one test -----------------------------------------------------------------------------------------------------
 
     def _check(self, item: pytest.Item, mark: marks.MarkSettings | None) -> LeakError | None:
+        obstacle = self._obstacle(item)
+        if obstacle:
+            self.add(not_measured(self._identity(item), Level.UNMEASURED, obstacle))
+            return None
         began = time.perf_counter()
-        self._teardown_error = repeat.finish_user_run(item)
         try:
-            if self._teardown_error is not None:
-                self.add(not_measured(self._identity(item), Level.SKIPPED, "its tear-down failed"))
-                return None
-            return self._measure_and_judge(item, mark)
+            return self._measure_and_judge(item, mark) if self._is_closed(item) else None
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not break the user's session
             reason = f"memguard itself failed: {type(error).__name__}: {error}"
             self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
             return None
         finally:
+            if self._closed is item:
+                repeat.announce_tear_down(item)
             self._guarding.repeat_s += time.perf_counter() - began
+
+    def _is_closed(self, item: pytest.Item) -> bool:
+        """Tear down the user's own run; whether that went well."""
+        error = repeat.finish_user_run(item)
+        if not repeat.is_set_up(item):
+            self._closed, self._teardown_error = item, error
+        if error is not None:
+            self.add(not_measured(self._identity(item), Level.SKIPPED, "its tear-down failed"))
+        return error is None
 
     def _measure_and_judge(self, item: pytest.Item, mark: marks.MarkSettings | None) -> LeakError | None:
         identity = self._identity(item)
-        obstacle = self._obstacle(item)
-        if obstacle:
-            self.add(not_measured(identity, Level.UNMEASURED, obstacle))
-            return None
         subject = repeat.ItemSubject(item, self._wide, accept_failure=mark is not None and not mark.only_if_passed)
         error: LeakError | None = None
         with subject.opened():
@@ -245,7 +268,7 @@ class Guard:
 
     def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
         plan = plan_for(self._settings, mark, curious=self._credit.is_left)
-        plan = replace(plan, control=self._control or ())
+        plan = replace(plan, control=self._control or (), follow=mark is not None or self._has_time_to_follow())
         began = time.thread_time()  # of this process alone: a busy machine must not change what is looked at
         with StatusLine(self._config, item.nodeid) as status:
             watching = Watch(
@@ -266,6 +289,9 @@ class Guard:
         if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
             self._credit.spend(time.thread_time() - began)
         return record
+
+    def _has_time_to_follow(self) -> bool:
+        return self._guarding.repeat_s <= _FOLLOWING * self._guarding.plain_s + _FOLLOWING_S
 
     def _budget(self) -> Budget:
         # Where many tests leak, it is mostly through one cause: the later ones are decided on fewer runs. So is
@@ -301,7 +327,7 @@ class Guard:
 
     def _control_subject(self, item: pytest.Item) -> repeat.ItemSubject | None:
         empty = repeat.empty_item(item)
-        return None if empty is None else repeat.ItemSubject(empty, self._wide)
+        return None if empty is None else repeat.ItemSubject(empty, self._wide, inside=True)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 

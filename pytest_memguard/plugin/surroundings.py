@@ -1,12 +1,11 @@
 """
 What must hold still, or must not notice, while an item is repeated: one context manager each.
 
-Timers, coverage, random numbers, live logs, standard output, doctest globals. Each leaves as it found.
+Timer, coverage, random numbers, live logs, standard output, doctest globals. Each leaves as it found.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -48,22 +47,6 @@ def _timeout_timer(item: pytest.Item) -> Iterator[None]:
     finally:
         if spans_item:
             item.config.hook.pytest_timeout_set_timer(item=item, settings=settings)
-
-
-@contextmanager
-def _faulthandler_timer(item: pytest.Item) -> Iterator[None]:
-    """Stop pytest's own dump timer for the same reason, and start it again."""
-    timeout = float(item.config.getini("faulthandler_timeout") or 0.0)
-    if timeout <= 0:
-        yield
-        return
-    from _pytest.faulthandler import fault_handler_stderr_fd_key  # noqa: PLC0415 - rarely needed
-
-    faulthandler.cancel_dump_traceback_later()
-    try:
-        yield
-    finally:
-        faulthandler.dump_traceback_later(timeout, file=item.config.stash[fault_handler_stderr_fd_key])
 
 
 @contextmanager
@@ -160,7 +143,6 @@ def keep_doctest_globals(item: Any) -> None:  # noqa: ANN401 - see _doctest_glob
 ALL: tuple[Callable[[Any], Any], ...] = (
     _environment_variable,
     _timeout_timer,
-    _faulthandler_timer,
     _coverage,
     _random_numbers,
     _live_logs,
