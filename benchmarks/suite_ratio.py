@@ -7,8 +7,9 @@ A synthetic suite of 400 tests (functions of 0.2 to 1 ms, fixtures, tmp_path, pa
     3 times     each test three times in a row by pytest's own protocol, reports and all, as pytest-repeat does it,
     memguard    ``--memguard`` in quick mode, which runs a clean test three times as well.
 
-Start-up is taken off: the same command on a suite of one empty test, which imports what measuring needs. Beside it
-stands the time inside pytest's run loop alone, where three times as many tests to collect do not help the plain run.
+Start-up is taken off: the same command on a suite of one test that skips, so that all is imported but nothing is
+measured. Beside it stands the time inside pytest's run loop alone, where three times as many tests to collect do not
+help memguard.
 
 Target: memguard / 3 times <= 1.15.
 """
@@ -167,7 +168,8 @@ def main() -> None:
 def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse makes
     write_suite(folder / "suite", options.tests, options.work)
     write_suite(folder / "empty", 0, 0)
-    (folder / "empty" / "test_empty.py").write_text("def test_empty():\n    pass\n", encoding="utf-8")
+    skips = "import pytest\n\n\ndef test_skips():\n    pytest.skip('nothing to measure')\n"
+    (folder / "empty" / "test_skips.py").write_text(skips, encoding="utf-8")
     (folder / "repeat_plugin.py").write_text(REPEAT_PLUGIN, encoding="utf-8")
     (folder / "clock_plugin.py").write_text(CLOCK_PLUGIN, encoding="utf-8")
     loops: dict[str, list[float]] = {}

@@ -27,7 +27,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Teach *parser* the arguments."""
     parser.add_argument("documents", nargs="+", type=Path, metavar="RUN.json", help="result documents, plain or .gz")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="name what settled and what was not measured")
+    verbose = "name what settled and what was not measured"
+    parser.add_argument("-v", "--verbose", action="count", default=0, help=verbose)
     parser.add_argument("--json", action="store_true", help="print the merged document instead")
 
 

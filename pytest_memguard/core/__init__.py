@@ -1,0 +1,1 @@
+"""The pure core: values in, values out; no pytest, no clock, no files, no environment."""

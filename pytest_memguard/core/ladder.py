@@ -1,5 +1,5 @@
 """
-The ladder: after these readings, how many more runs, of what kind, or stop?
+The ladder: after these readings, how many more runs, of what kind, or stop.
 
 A pure state machine. ``advance`` looks at all readings so far and says what comes next, so the same function that
 steers a measurement judges it again from a stored document.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.trend import e_value
@@ -66,6 +67,10 @@ _NOT_SLOWING = 0.5
 _PAGE = 4096
 #: An e-value from which chance is out of the question (Ville: at most one series in so many reaches it by chance).
 _CERTAIN = 100.0
+#: A counter of memory joins a climb on its own growth; one or two lumps may be the climb's own.
+_LUMPS_TO_JOIN = 3
+#: A resource that rose this often in a climb and its confirmation, and also in the latter, is not there by chance.
+_SELDOM = 3
 #: Share of equal steps from which they are the usual one.
 _USUAL = 0.5
 
@@ -121,16 +126,14 @@ class Plan:
     metrics: tuple[str, ...] = ()
     control: tuple[tuple[str, float, float], ...] = ()
 
-    @property
-    def climb(self) -> int:
-        """Most readings of a climb: what max_runs leaves once the confirmation is set aside."""
-        half = (max(0, (self.max_runs - 1) // self.batch - self.longest_screen) + 1) // 2
+    def climb(self, screened: int) -> int:
+        """Return the most readings of a climb after *screened* repeats: half of what max_runs leaves."""
+        half = (max(0, (self.max_runs - 1) // self.batch - screened) + 1) // 2
         return min(half, HURRIED_CLIMB) if self.hurried else half
 
-    @property
-    def confirm(self) -> int:
-        """Readings of a confirmation, even."""
-        room = max(0, (self.max_runs - 1) // self.batch - self.longest_screen - self.climb)
+    def confirm(self, screened: int) -> int:
+        """Return the readings of the confirmation after that, an even number."""
+        room = max(0, (self.max_runs - 1) // self.batch - screened - self.climb(screened))
         return min(_HURRIED_CONFIRM if self.hurried else CONFIRM_RUNS, room) // 2 * 2
 
     @property
@@ -189,8 +192,8 @@ def advance(readings: Readings, plan: Plan, holder: Holder | None = None) -> Ste
         holder: What the holder check found, once it was made.
 
     Returns:
-        RUN (one batch, then a reading of the same phase; *times* over), CLIMB or CONFIRM (purge, collect, read the phase's base),
-        LOOK (begin the holder check), COLLECT (collect the whole heap, then go on running), or STOP.
+        RUN (one batch, then a reading of the same phase; *times* over), CLIMB or CONFIRM (purge, collect, read the
+        phase's base), LOOK (begin the holder check), COLLECT (run, collect the whole heap, read), or STOP.
 
     """
     last = readings.phases[-1]
@@ -227,7 +230,8 @@ def _screen(readings: Readings, plan: Plan) -> Step:
         return Step(Act.STOP, end="clean") if len(readings) > plan.longest_screen else Step(Act.RUN, Phase.SCREEN)
     if not plan.follow:
         return Step(Act.STOP, suspects=suspects, end="unfollowed")
-    if plan.climb < _LEAST_CLIMB or not plan.confirm:
+    screened = len(readings) - 1
+    if plan.climb(screened) < _LEAST_CLIMB or not plan.confirm(screened):
         return Step(Act.STOP, suspects=suspects, end="max_runs")
     return Step(Act.CLIMB, Phase.CLIMB, suspects)
 
@@ -251,12 +255,10 @@ def _grew_in_screen(metric: Metric, readings: Readings, plan: Plan) -> Suspect |
 
 def _grows_boldly(values: Sequence[int]) -> bool:
     """Whether a sampled counter rose by a page or more with every repeat."""
-    return all(after - before >= _PAGE for before, after in zip(values, values[1:], strict=False))
+    return all(after - before >= _PAGE for before, after in pairwise(values))
 
 
-def _judged(
-    readings: Readings, plan: Plan, judge: Callable[[Metric, Readings, Plan], Suspect | None]
-) -> list[Suspect]:
+def _judged(readings: Readings, plan: Plan, judge: Callable[[Metric, Readings, Plan], Suspect | None]) -> list[Suspect]:
     found = []
     for metric in readings.metrics:
         if metric in _NEVER_SUSPECT or (plan.metrics and metric.name not in plan.metrics):
@@ -275,11 +277,12 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
     alive = _alive(readings, plan)
     if made and not alive:
         return Step(Act.STOP, end=_why_at_rest(readings, plan))
-    if made < plan.climb:
-        half = plan.climb // 2
+    climb = plan.climb(_screened(readings))
+    if made < climb:
+        half = climb // 2
         if made == half and holder is None and any(suspect.metric == BLOCKS for suspect in alive):
             return Step(Act.LOOK, Phase.CLIMB, alive)
-        times = 1 if made < _LEAST_CLIMB else min(_STRIDE, (half if made < half else plan.climb) - made)
+        times = 1 if made < _LEAST_CLIMB else min(_STRIDE, (half if made < half else climb) - made)
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
     if holder is not None and holder.kind == "bounded":
         return Step(Act.STOP, suspects=alive, end="bounded")
@@ -288,20 +291,29 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
     return Step(Act.CONFIRM, Phase.CONFIRM, alive)
 
 
+def _screened(readings: Readings) -> int:
+    return readings.phases.count(Phase.SCREEN) - 1
+
+
 def _alive(readings: Readings, plan: Plan) -> tuple[Suspect, ...]:
     return tuple(_judged(readings, plan, _still_grows))
 
 
 def _still_grows(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
-    if not _was_suspect(metric, readings, plan):
-        return None
     values = _net(readings.column(metric, Phase.CLIMB), plan.accepted(metric) * plan.batch)
+    if not _was_suspect(metric, readings, plan) and not _joins(metric, values):
+        return None
     at_rest = _at_rest_exact if metric.exact else _at_rest_sampled
     if at_rest(values, plan) or _is_flushed(values, metric):
         return None
     half = len(values) // 2
     rate = (values[-1] - values[half]) / max(1, len(values) - 1 - half) / plan.batch
     return Suspect(metric, _shape(values, metric), rate, len(_records(values)))
+
+
+def _joins(metric: Metric, values: Sequence[float]) -> bool:
+    """Whether a counter that stood still in the screen grows in the climb that another one began."""
+    return metric.exact and len(_records(values)) >= (1 if metric.resource else _LUMPS_TO_JOIN)
 
 
 def _was_suspect(metric: Metric, readings: Readings, plan: Plan) -> bool:
@@ -341,7 +353,7 @@ def _at_rest_sampled(values: Sequence[float], plan: Plan) -> bool:
     if quiet < max(_QUIET_HEAP, last + plan.screen):
         return False
     # A counter that is truly at rest stands still; one that leaks and swings has steps up and down.
-    steps = [after - before for before, after in zip(values[-_QUIET_HEAP:], values[1 - _QUIET_HEAP :], strict=False)]
+    steps = [after - before for before, after in pairwise(values[-_QUIET_HEAP:])]
     return steps.count(0) >= _LINE * len(steps)
 
 
@@ -352,7 +364,7 @@ def _is_flushed(values: Sequence[float], metric: Metric) -> bool:
 def _fell_deep(values: Sequence[float]) -> bool:
     """Whether one step took half of all that a sampled counter had gained, and more than a page."""
     highest = values[0]
-    for before, after in zip(values, values[1:], strict=False):
+    for before, after in pairwise(values):
         highest = max(highest, before)
         if before - after >= max(_PAGE, (highest - values[0]) / 2):
             return True
@@ -380,13 +392,14 @@ def _why_at_rest(readings: Readings, plan: Plan) -> str:
 
 def _confirm(readings: Readings, plan: Plan) -> Step:
     made = readings.phases.count(Phase.CONFIRM) - 1
-    if made == plan.confirm:
+    confirm = plan.confirm(_screened(readings))
+    if made == confirm:
         suspects = _confirmed(readings, plan)
         if any(suspect.confirmed for suspect in suspects):
             return Step(Act.STOP, suspects=suspects, end="confirmed")
         return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
-    half = 0 if plan.hurried else plan.confirm // 2
-    collects_at = (half if made < half else plan.confirm) - 1
+    half = 0 if plan.hurried else confirm // 2
+    collects_at = (half if made < half else confirm) - 1
     if made == collects_at:
         return Step(Act.COLLECT, Phase.CONFIRM)
     return Step(Act.RUN, Phase.CONFIRM, times=collects_at - made)
@@ -429,6 +442,8 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
     lost = _fell_back(values) if metric.exact else growth < kept or _fell_deep(values)
     in_lumps = not metric.exact and shape in (Shape.EXACT, Shape.LINEAR) and not lost
     steady = in_lumps or (second > 0 and (first > 0 or before.lumps < len(climb) // 4) and (bool(step) or not lost))
+    if metric.resource:  # it leaks on some runs only, perhaps: what is not given back stays, however seldom it comes
+        steady = not lost and before.lumps + len(_records(values)) >= _SELDOM
     enough = metric.exact or (
         rate >= _LEAST_HEAP_RATE
         and growth > 8 * plan.control_step(metric)
@@ -468,7 +483,7 @@ def _median_growth(values: Sequence[float]) -> float:
 
 
 def _mode_of_steps(values: Sequence[float]) -> float:
-    steps = [after - before for before, after in zip(values, values[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(values)]
     commonest = max(set(steps), key=steps.count, default=0.0)
     return commonest if steps.count(commonest) >= _USUAL * len(steps) else 0.0
 
@@ -484,8 +499,8 @@ def _rises_mostly(climb: Sequence[float], confirm: Sequence[float]) -> bool:
     later = [min(confirm[start : start + 4]) for start in range(0, len(confirm) - 1, 4)] + [confirm[-1]]
     parts = [batches, [value - confirm[0] + tail[-1] for value in later]]
     rising = [value for part in parts for value in part]
-    ups = sum(after > before for before, after in zip(rising, rising[1:], strict=False))
-    downs = sum(after < before for before, after in zip(rising, rising[1:], strict=False))
+    ups = sum(after > before for before, after in pairwise(rising))
+    downs = sum(after < before for before, after in pairwise(rising))
     return ups >= 0.75 * (len(rising) - 1) or (ups >= 2 and downs == 0)  # noqa: PLR2004 - two lumps make a rate
 
 
@@ -511,10 +526,7 @@ def _shape_confirmed(climb: Sequence[float], confirm: Sequence[float], metric: M
 def _rates(values: Sequence[float]) -> list[float]:
     last = len(values) - 1
     edges = [last - last * 7 // 8, last - last * 3 // 4, last - last // 2, last]
-    return [
-        (values[after] - values[before]) / max(1, after - before)
-        for before, after in zip(edges, edges[1:], strict=False)
-    ]
+    return [(values[after] - values[before]) / max(1, after - before) for before, after in pairwise(edges)]
 
 
 def _shape_of_rates(rates: Sequence[float], values: Sequence[float], metric: Metric) -> Shape:
@@ -527,4 +539,3 @@ def _shape_of_rates(rates: Sequence[float], values: Sequence[float], metric: Met
         return Shape.LINEAR
     earlier = (first + middle) / 2
     return Shape.LATE if last >= _NOT_SLOWING * max(earlier, middle) else Shape.SLOWING
-

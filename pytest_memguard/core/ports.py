@@ -13,15 +13,12 @@ __all__ = ["ChunkCache", "HolderCheck", "Probe", "Renderer", "Subject"]
 
 
 class Probe(Protocol):
-    """
-    Something that can be read, in a few microseconds and without allocating anything that stays.
+    """Something that can be read, in a few microseconds and without allocating anything that stays."""
 
-    Attributes:
-        metrics: What one reading gives, in this order.
-
-    """
-
-    metrics: tuple[Metric, ...]
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What one reading gives, in this order; an attribute will do."""
+        ...
 
     def read(self, row: array[int], at: int) -> None:
         """Write one value a metric into *row*, from position *at* on."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pytest_memguard.core import calibration
 from pytest_memguard.core.ladder import Plan, Step, Suspect, advance
 from pytest_memguard.core.policies import combine, correlation, growth, points
@@ -48,17 +46,23 @@ def judge(readings: Readings, plan: Plan, step: Step, holder: Holder, failure: s
         return _scored(Level.GROWING, _UNDECIDED_SCORE, f"it still grew when this ended: {failure}", readings, plan)
     if step.end == "clean":
         return _CLEAN.get((len(readings), plan.policy)) or _clean(len(readings), plan)
-    if step.end in _SETTLED:
-        level, reason = _SETTLED[step.end]
-        return _scored(level, 0.0, reason, readings, plan)
-    if step.end == "bounded":
-        return _scored(Level.BOUNDED, 1.0, _bounded_reason(holder), readings, plan)
-    if step.end == "unfollowed":
-        return _scored(Level.GROWING, _UNDECIDED_SCORE, _UNFOLLOWED, readings, plan)
-    if step.end == "rebound":
-        return _scored(Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder), readings, plan)
+    told = _told(step.end, holder)
+    if told is not None:
+        return _scored(*told, readings, plan)
     score = max((score_of(suspect, readings, plan, holder) for suspect in suspects), default=0.0)
     return _gate(score, suspects, readings, plan, holder)
+
+
+def _told(end: str, holder: Holder) -> tuple[Level, float, str] | None:
+    """Return level, score and reason of an end that says them by itself; None where they hang on who grew."""
+    if end in _SETTLED:
+        level, reason = _SETTLED[end]
+        return level, 0.0, reason
+    if end == "bounded":
+        return Level.BOUNDED, 1.0, _bounded_reason(holder)
+    if end == "unfollowed":
+        return Level.GROWING, _UNDECIDED_SCORE, _UNFOLLOWED
+    return (Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder)) if end == "rebound" else None
 
 
 _CLEAN: dict[tuple[int, str], Verdict] = {}
@@ -146,5 +150,3 @@ def _policies(readings: Readings, plan: Plan, calibrated: float) -> tuple[tuple[
         scores["points"] = max(scores["points"], points(series).score)
     scores["any"], scores["all"] = combine(scores, "any"), combine(scores, "all")
     return tuple(sorted((name, round(value, 1)) for name, value in scores.items()))
-
-

@@ -43,7 +43,7 @@ class Identity:
 def assess(record: Record, identity: Identity) -> SubjectResult:
     """Return the result of a measurement."""
     verdict = judge(record.readings, record.plan, record.step, record.holder, record.failure)
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if verdict.level in _WITH_FINDINGS:
         findings = tuple(_finding(suspect, record.readings) for suspect in _of_interest(record.step.suspects))
     return SubjectResult(

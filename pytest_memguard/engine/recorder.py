@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_memguard.core.values import Metric, Phase, Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_memguard.core.ports import Probe
 
@@ -99,7 +99,8 @@ class Recorder:
         return Readings(self.metrics, tuple(self._runs[:used]), phases, self._table)
 
 
-def _placed(probes: Sequence[Probe]):  # type: ignore[no-untyped-def] # noqa: ANN202 - pairs of a bound method and its place
+def _placed(probes: Sequence[Probe]) -> Iterator[tuple[Callable[[array[int], int], None], int]]:
+    """Yield what reads each probe, and the column that its first metric stands in."""
     at = 0
     for probe in probes:
         yield probe.read, at

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["THREAD_GRACE_S", "clear_type_cache", "collect", "collect_all", "frozen", "purge", "quiet_finalizers", "wait_for_threads"]
+__all__ = [
+    "THREAD_GRACE_S",
+    "clear_type_cache",
+    "collect",
+    "collect_all",
+    "frozen",
+    "purge",
+    "quiet_finalizers",
+    "wait_for_threads",
+]
 
 #: Finalizers that run in one collection may free what only the next one finds; three are enough in practice.
 _COLLECTIONS = 3
@@ -106,9 +115,9 @@ def _purgers() -> Iterator[Callable[[], object]]:
         if mapping is not None:
             yield mapping.clear
     for module, attribute in _LRU_CACHES:
-        cached = getattr(modules.get(module), attribute, None)
-        if hasattr(cached, "cache_clear"):
-            yield cached.cache_clear
+        clear = getattr(getattr(modules.get(module), attribute, None), "cache_clear", None)
+        if clear is not None:
+            yield clear
 
 
 _CLEARERS = (("re", "purge"), ("urllib.parse", "clear_cache"), ("struct", "_clearcache"), ("_struct", "_clearcache"))

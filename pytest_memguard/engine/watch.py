@@ -126,8 +126,8 @@ class Watch:
         while act is not Act.STOP:
             if act is Act.LOOK:
                 holder = self._begin_looking()
-            elif act is Act.CONFIRM and holder is _LOOKING:
-                holder = self._end_looking()
+            elif act is Act.CONFIRM and holder is _LOOKING and self._looking is not None:
+                holder = self._end_looking(self._looking)
             elif act is Act.CONFIRM:
                 self._settle_all_and_read(phase)
             elif act is Act.CLIMB:
@@ -229,12 +229,11 @@ class Watch:
         self._looked_at = self.recorder.run_count[0]
         return _LOOKING
 
-    def _end_looking(self) -> Holder:
-        assert self._looking is not None
+    def _end_looking(self, looking: HolderCheck) -> Holder:
         with settle.quiet_finalizers():
             settle.collect()
             try:
-                holder = self._looking.finish(self.recorder.run_count[0] - self._looked_at)
+                holder = looking.finish(self.recorder.run_count[0] - self._looked_at)
             except Exception:  # noqa: BLE001 - see above
                 holder = Holder()
         self._stop_looking()
@@ -246,7 +245,7 @@ class Watch:
             self._looking = None
 
 
-class _OverBudget(Exception):
+class _OverBudget(Exception):  # noqa: N818 - names what happened
     """The budget is spent; never leaves this module."""
 
 

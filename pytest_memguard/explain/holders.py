@@ -1,5 +1,5 @@
 """
-Which container grew, and may it grow for ever?
+Which container grew, and whether it may grow for ever.
 
 All containers that the collector sees are counted twice, some runs apart. What grew is named and asked for a limit:
 an ``lru_cache`` has one, a deque too, and a cache class keeps one in an attribute. More runs could not tell a leak
@@ -17,9 +17,9 @@ import re
 import sys
 from array import array
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Holder
@@ -54,7 +54,9 @@ _MOST_NAMED = 6
 _NESTED, _WIDEST = 3, 8
 _PLAIN = (dict, list, set, tuple, deque)
 #: An attribute or constant of such a name that is above the container's length is its limit.
-_LIMIT_NAME = re.compile(r"max|limit|capacity|bound|(^|_)cap($|_)|cache_?size|buffer_?size", re.IGNORECASE)
+_LIMIT_NAME = re.compile(
+    r"max|limit|capacity|bound|threshold|(^|_)cap($|_)|(cache|buffer|batch)_?size|(^|_)(clear|flush)_", re.IGNORECASE
+)
 _LARGEST_LIMIT = 1 << 24
 #: Clearing a bounded cache explains the growth if it gives back this share of it.
 _EXPLAINED = 0.8
@@ -247,6 +249,8 @@ def _find_owner(one: _Grown) -> None:
 
 
 def _owns(one: _Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: ANN401 - any object at all
+    if type(referrer) is _Grown:
+        return False
     if type(referrer) is dict:
         owners = [owner for owner in gc.get_referrers(referrer) if _is_namespace(owner, referrer)]
         return any(_describe(one, owner, referrer, held, suffix) for owner in owners)
@@ -261,11 +265,20 @@ def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:
 
 
 def _attributes(owner: object) -> dict[Any, Any]:
+    """Return the attributes of *owner* by name: those of its dictionary, else its slots and what a C type shows."""
     try:
         found = object.__getattribute__(owner, "__dict__")
     except AttributeError:
-        return {}
+        return dict(_members(owner))
     return found if type(found) is dict else dict(found)
+
+
+def _members(owner: object) -> Iterator[tuple[str, Any]]:
+    for kind in _mro(type(owner)):
+        for name, descriptor in list(type.__dict__["__dict__"].__get__(kind).items()):
+            if type(descriptor) in (MemberDescriptorType, GetSetDescriptorType) and not name.startswith("__"):
+                with suppress(Exception):  # a slot that is not set, a C attribute that does not like to be asked
+                    yield name, descriptor.__get__(owner)
 
 
 def _describe(one: _Grown, owner: object, names: dict[Any, Any], held: object, suffix: str) -> bool:
@@ -292,7 +305,7 @@ def _attribute_limit(one: _Grown, names: dict[Any, Any]) -> int | None:
 
 
 def _constant_limit(one: _Grown, attribute: str, names: dict[Any, Any]) -> int | None:
-    """A module's or class's constant is a limit if one function there uses it together with the container."""
+    """Return a constant of a module or class that one function there uses together with the container."""
     functions = [value for value in list(names.values()) if isinstance(value, FunctionType)]
     limits = [
         value

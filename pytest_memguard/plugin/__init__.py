@@ -10,7 +10,7 @@ Everything heavy is imported only once a test is to be checked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from pytest_memguard.plugin.fixtures import MemoryGuard
 
 _MARKERS = (
-    "no_leak(mode=, confidence=, policy=, max_runs=, allow=, metrics=, reset=, only_if_passed=): "
-    "run the test again and fail it if it leaks",
+    (
+        "no_leak(mode=, confidence=, policy=, max_runs=, allow=, metrics=, reset=, only_if_passed=): "
+        "run the test again and fail it if it leaks"
+    ),
     "memguard_skip(reason): never run the test again to look for leaks",
     "limit_memory(size): fail the test if one run allocates more than this at its peak, as in '24 MB'",
     "no_cycles(max=0): fail the test if one run leaves more objects that only the garbage collector frees",
@@ -93,7 +95,7 @@ def _is_marked(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("no_leak", "limit_memory", "no_cycles"))
 
 
-def _guarding():  # type: ignore[no-untyped-def] # noqa: ANN202 - a module, imported only where it is needed
+def _guarding() -> Any:  # noqa: ANN401 - a module, imported only where it is needed
     from pytest_memguard.plugin import guarding  # noqa: PLC0415 - see above
 
     return guarding

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-from contextlib import contextmanager
+import functools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memguard import marks, registry
 from pytest_memguard.core.units import signed
-from pytest_memguard.core.values import GC_OBJECTS, Level, Phase, SubjectResult
+from pytest_memguard.core.values import GC_OBJECTS, THREADS, Level, Phase, SubjectResult
 from pytest_memguard.engine import settle
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
-from pytest_memguard.plugin import guarding
+from pytest_memguard.plugin import guarding, repeat, surroundings
 from pytest_memguard.plugin.plans import plan_for
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from pytest_memguard.engine.watch import Record
 
 __all__ = ["MemoryGuard"]
-
-_EXPECTATIONS = "memguard-expectations"
-
 
 class _CallableSubject:
     """A callable and its arguments; what it raises is the user's own and goes to the test."""
@@ -39,22 +37,31 @@ class _CallableSubject:
         self._args = args
         self._kwargs = kwargs
 
+    def call(self) -> None:
+        """Call it for the first time; what it prints, logs and warns is the test's."""
+        self._function(*self._args, **self._kwargs)
+
     def run(self) -> None:
         """Call it once more, and drop what it returns."""
-        self._function(*self._args, **self._kwargs)
+        with repeat.unrecorded():
+            self._function(*self._args, **self._kwargs)
 
 
 class MemoryGuard:
     """
     What the ``memguard`` fixture gives: checks that a test makes itself.
 
-    A test that uses it is not run again as a whole, unless it is marked ``no_leak`` too.
+    A test that uses ``check`` is not run again as a whole, unless it is marked ``no_leak`` too.
     """
 
-    def __init__(self, request: pytest.FixtureRequest, mark: marks.MarkSettings | None = None) -> None:
+    def __init__(
+        self, request: pytest.FixtureRequest, mark: marks.MarkSettings | None = None, checked: list[str] | None = None
+    ) -> None:
         self._request = request
         self._item: Any = request.node
+        self._guard = guarding.guard_of(request.config)
         self._mark = mark or marks.MarkSettings()
+        self._checked = checked if checked is not None else []
 
     def using(self, **settings: Any) -> MemoryGuard:  # noqa: ANN401 - the arguments of no_leak
         """
@@ -64,14 +71,16 @@ class MemoryGuard:
             ConfigError: an argument is wrong; the message names the nearest valid one.
 
         """
-        return MemoryGuard(self._request, marks.read_no_leak((), settings, self._item.nodeid))
+        return MemoryGuard(self._request, marks.read_no_leak((), settings, self._item.nodeid), self._checked)
 
     def check(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> SubjectResult:  # noqa: ANN401 - the callable's own
         """
         Call *function* until it is clear whether it leaks; nothing of pytest runs between the calls.
 
         Args:
-            function: Called with *args* and *kwargs*; its first call is warm-up.
+            function: What is called; its first call is warm-up.
+            *args: Its arguments.
+            **kwargs: Its named arguments.
 
         Returns:
             The result; also of a callable that could not be measured, and why.
@@ -80,29 +89,43 @@ class MemoryGuard:
             LeakError: it leaks.
 
         """
+        __tracebackhide__ = True
         self._item._memguard_checked = True  # noqa: SLF001 - our own attribute
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        path, line, _ = self._item.location
-        identity = Identity(f"{self._item.nodeid}::{name}", "callable", path, (line or 0) + 1)
+        identity = self._identity(function)
         subject = _CallableSubject(function, args, kwargs)
-        subject.run()
-        guard = self._request.config.pluginmanager.get_plugin("memguard-guard")
-        if guard is not None and guard.is_repeating:
+        subject.call()
+        if self._guard.is_repeating:
             return not_measured(identity, Level.SKIPPED, "the test around it is being measured")
         result = assess(self._measured(subject), identity)
-        self._keep(guard, result)
+        self._guard.add(result)
         if result.verdict.level is Level.LEAK:
             raise LeakError(terminal.failure(result))
         return result
+
+    def _identity(self, function: Callable[..., object]) -> Identity:
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        self._checked.append(name)
+        times = self._checked.count(name)
+        path, line, _ = self._item.location
+        identity = f"{guarding.id_of(self._item)}::{name}" + (f"[{times}]" if times > 1 else "")
+        return Identity(identity, "callable", path, (line or 0) + 1, guarding.worker_of(self._request.config))
 
     def _measured(self, subject: _CallableSubject) -> Record:
         settings = guarding.start(self._request.config).settings
         plan = plan_for(settings, self._mark, curious=True)
         budget = Budget(settings.budget_s, min(2.0, settings.budget_s / 4))
-        watching = Watch(subject, self._recorder(), plan, budget, check=registry.holder_check, reset=self._mark.reset,
-            chunks=registry.chunk_cache(),
-        )
-        return watching.measure()
+        with ExitStack() as stack:
+            for surrounding in surroundings.AROUND_CALLABLES:
+                stack.enter_context(surrounding(self._item))
+            return Watch(
+                subject,
+                self._recorder(),
+                plan,
+                budget,
+                check=registry.holder_check,
+                reset=self._mark.reset,
+                chunks=registry.chunk_cache(),
+            ).measure()
 
     def _recorder(self) -> Recorder:
         config = self._request.config
@@ -110,18 +133,12 @@ class MemoryGuard:
             config.stash[_RECORDER] = Recorder(registry.probes())
         return config.stash[_RECORDER]
 
-    def _keep(self, guard: Any, result: SubjectResult) -> None:  # noqa: ANN401 - the guard, or None
-        if guard is not None:
-            guard.add(result)
-        elif not guarding.is_worker(self._request.config):
-            guarding.start(self._request.config).results.append(result)
-
-    @contextmanager
-    def no_growth(self, *, allow: float = 0) -> Iterator[None]:
+    def no_growth(self, *, allow: float = 0) -> AbstractContextManager[None]:
         """
         Fail if the block leaves more behind than it found: blocks, descriptors, threads, children, tasks.
 
         The block runs once, so what it keeps on its first run only (an import, a cache) counts as well: warm it up.
+        So does what it gives a name: a variable lives on until the function returns.
 
         Args:
             allow: Blocks that may stay.
@@ -130,24 +147,7 @@ class MemoryGuard:
             LeakError: something stayed; the message says how much of what.
 
         """
-        recorder = self._recorder()
-        recorder.clear()
-        with settle.frozen():
-            self._rest()
-            recorder.read(Phase.SCREEN)
-            self._rest()
-            recorder.read(Phase.SCREEN)  # the first reading's own traces are in the second
-            yield
-            self._rest()
-            recorder.read(Phase.SCREEN)
-        grown = _grown(recorder, allow)
-        if grown:
-            raise LeakError(f"the block left {', '.join(grown)} behind")
-
-    def _rest(self) -> None:
-        settle.purge()
-        with settle.quiet_finalizers():
-            settle.collect()
+        return _NoGrowth(allow, freezes=not self._guard.is_repeating)
 
     def expect_collected(self, *objects: object) -> None:
         """
@@ -157,49 +157,54 @@ class MemoryGuard:
             TypeError: an object cannot be referred to weakly.
 
         """
-        manager = self._request.config.pluginmanager
-        if not manager.hasplugin(_EXPECTATIONS):
-            manager.register(_Expectations(), _EXPECTATIONS)
-        expectations = manager.get_plugin(_EXPECTATIONS)
         for one in objects:
-            expectations.add(self._item, one)
+            self._guard.expectations.add(self._item, one)
 
 
 _RECORDER = pytest.StashKey[Recorder]()
+_READINGS = 3
 
 
-def _grown(recorder: Recorder, allow: float) -> list[str]:
-    readings = recorder.readings()
-    grown = []
-    for series in readings.series():
-        metric, amount = series.metric, series.values[-1] - series.values[-2]
-        if metric.exact and metric != GC_OBJECTS and amount > (0 if metric.resource else allow):
-            grown.append(f"{signed(amount, metric.unit)} {metric.name.replace('_', ' ')}")
-    return grown
+class _NoGrowth:
+    """A block of a test, read before and after."""
 
+    def __init__(self, allow: float, *, freezes: bool) -> None:
+        self._allow = allow
+        self._recorder = Recorder(registry.probes(), capacity=_READINGS)
+        self._stack = ExitStack()
+        # A measurement around this one has frozen the heap already, and would find it thawed.
+        self._freezes = freezes
+        self._threads = 0
 
-class _Expectations:
-    """Looks, when a call phase is over, whether what should be gone is gone."""
+    def __enter__(self) -> None:
+        if self._freezes:
+            self._stack.enter_context(settle.frozen())
+        self._threads = self._recorder.count(THREADS)
+        self._rest_and_read()
+        self._rest_and_read()  # the first reading's own traces are in the second
 
-    def __init__(self) -> None:
-        self._expected: list[tuple[str, weakref.ref[object]]] = []
-        self._item: object = None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        with self._stack:
+            if kind is None:
+                settle.wait_for_threads(functools.partial(self._recorder.count, THREADS), self._threads)
+                self._rest_and_read()
+        grown = self._grown() if kind is None else []
+        if grown:
+            raise LeakError(f"the block left {', '.join(grown)} behind")
 
-    def add(self, item: object, expected: object) -> None:
-        """Remember *expected* for the test that runs now."""
-        if self._item is not item:
-            self._item, self._expected = item, []
-        self._expected.append((f"{type(expected).__module__}.{type(expected).__qualname__}", weakref.ref(expected)))
+    def _rest_and_read(self) -> None:
+        settle.purge()
+        with settle.quiet_finalizers():
+            settle.collect()
+        self._recorder.read(Phase.SCREEN)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Raise LeakError in the call phase for what is still alive."""
-        result = yield
-        if self._item is item:
-            expected, self._expected, self._item = self._expected, [], None
-            gc.collect()
-            alive = [name for name, reference in expected if reference() is not None]
-            if alive:
-                raise LeakError(f"still alive after the test: {', '.join(alive)}")
-        return result
-
+    def _grown(self) -> list[str]:
+        grown = []
+        for series in self._recorder.readings().series():
+            metric, amount = series.metric, series.values[-1] - series.values[-2]
+            if metric.exact and metric != GC_OBJECTS and amount > (0 if metric.resource else self._allow):
+                grown.append(f"{signed(amount, metric.unit)} {metric.name.replace('_', ' ')}")
+        return grown

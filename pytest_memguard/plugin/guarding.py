@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,12 @@ from pytest_memguard.plugin import options
 
 if TYPE_CHECKING:
     from pytest_memguard.config import Settings
+    from pytest_memguard.plugin.session import Guard
 
-__all__ = ["Guarding", "collected", "finish", "guarding_of", "start", "summarize", "take_over", "take_over_worker"]
+__all__ = [
+    "Guarding", "collected", "finish", "guard_of", "guarding_of", "id_of", "is_worker", "start", "summarize",
+    "take_over", "take_over_worker", "worker_of",
+]  # fmt: skip
 
 _GUARD = "memguard-guard"
 #: Contract options whose rooms are not built yet; silence would look like success.
@@ -39,6 +44,16 @@ class Guarding:
     repeat_s: float = 0.0
     plain_s: float = 0.0
     problem: str = ""
+    _places: dict[tuple[str, str, str | None], int] = field(default_factory=dict)
+
+    def add(self, result: SubjectResult) -> None:
+        """Take a result; of a test that is tried again (pytest-rerunfailures) the last one counts."""
+        key = (result.id, result.kind, result.worker)
+        if key in self._places:
+            self.results[self._places[key]] = result
+        else:
+            self._places[key] = len(self.results)
+            self.results.append(result)
 
     def result(self) -> RunResult:
         """Return the session as far as it has come; where and of which commit is the document's business."""
@@ -81,7 +96,8 @@ def _refuse_later(settings: Settings) -> None:
 
 def guarding_of(config: pytest.Config) -> Guarding:
     """Return what ``start`` made."""
-    guarding: Guarding = config.stash[options.KEY]
+    guarding = config.stash[options.KEY]
+    assert isinstance(guarding, Guarding)  # noqa: S101 - the key is typed loosely, so that options.py imports nothing
     return guarding
 
 
@@ -98,10 +114,19 @@ def collected(config: pytest.Config, items: list[pytest.Item]) -> None:
         wanted = sum([_is_wanted(item, guarding.settings) for item in items])
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
-    if wanted and not config.pluginmanager.hasplugin(_GUARD) and not config.option.collectonly:
+    if wanted and not config.option.collectonly:
+        guard_of(config, wanted)
+
+
+def guard_of(config: pytest.Config, tests: int = 1) -> Guard:
+    """Return the session's guard, which is registered the first time; *tests* says how many it will measure."""
+    guard: Guard | None = config.pluginmanager.get_plugin(_GUARD)
+    if guard is None:
         from pytest_memguard.plugin.session import Guard  # noqa: PLC0415 - psutil and all probes
 
-        config.pluginmanager.register(Guard(config, guarding, wanted), _GUARD)
+        guard = Guard(config, start(config), tests)
+        config.pluginmanager.register(guard, _GUARD)
+    return guard
 
 
 def _is_wanted(item: pytest.Item, settings: Settings) -> bool:
@@ -111,13 +136,13 @@ def _is_wanted(item: pytest.Item, settings: Settings) -> bool:
         "no_cycles": marks.read_no_cycles,
         "memguard_skip": marks.read_skip,
     }
-    marked = False
+    marked = skipped = False
     for name, read in readers.items():
         marker = item.get_closest_marker(name)
         if marker is not None:
             read(marker.args, marker.kwargs, item.nodeid)
-            marked = marked or name != "memguard_skip"
-    return settings.check == "all" or (marked and settings.check == "marked")
+            marked, skipped = marked or name != "memguard_skip", name == "memguard_skip"
+    return not skipped and (settings.check == "all" or (marked and settings.check == "marked"))
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -125,16 +150,34 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def worker_of(config: pytest.Config) -> str | None:
+    """Return the name of this xdist worker; None where it is none."""
+    name: str | None = getattr(config, "workerinput", {}).get("workerid")
+    return name
+
+
+def id_of(item: pytest.Item) -> str:
+    """Return the node id as it is without xdist, whose ``--dist=loadgroup`` appends the group."""
+    if not is_worker(item.config) or item.config.getoption("dist") != "loadgroup":
+        return item.nodeid
+    return item.nodeid.rpartition("@")[0] if item.get_closest_marker("xdist_group") else item.nodeid
+
+
 def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a report with an attribute of ours
     """Add the results that came with a worker's report."""
     from pytest_memguard.core import document  # noqa: PLC0415 - only under xdist
 
-    start(config).results += [document.result_from_dict(entry) for entry in report.memguard]
+    guarding = start(config)
+    try:
+        for entry in json.loads(report.memguard):
+            guarding.add(document.result_from_dict(entry))
+    except DocumentError as error:
+        guarding.problem = f"{report.nodeid}: what its worker measured cannot be read: {error}"
 
 
 def take_over_worker(config: pytest.Config, node: Any) -> None:  # noqa: ANN401 - an xdist class
     """Add a worker's seconds and control readings."""
-    figures = node.workeroutput["memguard"]
+    figures = json.loads(node.workeroutput["memguard"])
     guarding = start(config)
     guarding.repeat_s += figures["repeat_s"]
     guarding.plain_s += figures["plain_s"]
@@ -151,26 +194,27 @@ def finish(session: pytest.Session) -> None:
         return
     if is_worker(config):
         control = {name: (seen.per_run, seen.largest_step) for name, seen in guarding.control.items()}
-        config.workeroutput["memguard"] = {  # type: ignore[attr-defined] # xdist's
+        figures = {
             "repeat_s": guarding.repeat_s,
             "plain_s": guarding.plain_s,
-            "missing": list(guarding.missing),
+            "missing": guarding.missing,
             "control": control,
         }
+        # Text: execnet takes few types, and stops at half a surrogate pair.
+        config.workeroutput["memguard"] = json.dumps(figures)  # type: ignore[attr-defined] # xdist's
     elif guarding.settings.json is not None:
-        _write(config, guarding)
+        _write(config, guarding, guarding.settings.json)
 
 
-def _write(config: pytest.Config, guarding: Guarding) -> None:
+def _write(config: pytest.Config, guarding: Guarding, path: str) -> None:
     from pytest_memguard import store  # noqa: PLC0415 - only where a document is written
     from pytest_memguard.config import output_path  # noqa: PLC0415 - see above
 
-    assert guarding.settings.json is not None
     try:
         result = replace(
             guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath)
         )
-        store.write(result, output_path(guarding.settings.json, config.invocation_params.dir))
+        store.write(result, output_path(path, config.invocation_params.dir))
     except DocumentError as error:
         guarding.problem = str(error)
 

@@ -28,13 +28,14 @@ def has_limits(item: pytest.Item) -> bool:
 
 
 def check(item: pytest.Item, subject: Subject, control: Callable[[], ItemSubject | None]) -> LeakError | None:
-    """Return what a limit says against this test; None where it has none or keeps them."""
-    if not has_limits(item):
-        return None
-    try:
-        return _check_memory(item, subject) or _check_cycles(item, subject, control)
-    except SubjectFailed:
-        return None  # a test that cannot be repeated keeps the outcome of its own run
+    """
+    Return what a limit says against this test; None where it has none or keeps them.
+
+    Raises:
+        SubjectFailed: it cannot be run again.
+
+    """
+    return _check_memory(item, subject) or _check_cycles(item, subject, control)
 
 
 def _check_memory(item: pytest.Item, subject: Subject) -> LeakError | None:
@@ -58,6 +59,8 @@ def _peak(subject: Subject) -> int:
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         subject.run()
+        if not tracemalloc.is_tracing():
+            raise SubjectFailed("stopped tracemalloc, which measures what limit_memory limits")
         return max(0, tracemalloc.get_traced_memory()[1] - before)
     finally:
         if not was_tracing:

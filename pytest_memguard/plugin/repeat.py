@@ -1,9 +1,9 @@
 """
 Run a pytest item again, silently, and leave nothing of pytest's own behind; all private pytest API lives here.
 
-The user's own run stays what pytest reports. A repeat is set-up, call and tear-down through the item's hooks, with
-``nextitem=item.parent``: that tears function fixtures down and keeps the wider ones (``nextitem=item`` would tear down
-nothing, ``None`` everything). Each oddity below was a false leak or a changed outcome until it was cured.
+The user's own run stays what pytest reports. A repeat is set-up, call and tear-down through the item's hooks, with a
+copy of the item as ``nextitem``: that tears function fixtures down and keeps the wider ones (the item itself would tear
+down nothing, None everything). Each oddity below was a false leak or a changed outcome until it was cured.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ from __future__ import annotations
 import copy
 import faulthandler
 import functools
+import logging
+import os
 import shutil
 import sys
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntryNative, ReprFileLocation, ReprTraceback
+from _pytest.capture import CaptureIO, EncodedFile
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.fixtures import FixtureDef, FuncFixtureInfo
 from _pytest.junitxml import xml_key
-from _pytest.logging import caplog_records_key
+from _pytest.logging import LogCaptureHandler, caplog_records_key
 from _pytest.runner import CallInfo
 from _pytest.skipping import evaluate_xfail_marks
 
 from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import surroundings
+from pytest_memguard.plugin.alarm import Alarm, Hung
 
 if TYPE_CHECKING:
     from collections import deque
@@ -48,6 +52,7 @@ __all__ = [
     "may_fail_as_leak",
     "report_failure",
     "tear_down",
+    "unrecorded",
 ]
 
 
@@ -81,7 +86,7 @@ def finish_user_run(item: pytest.Item) -> BaseException | None:
         What the user's own tear-down raised, to be raised again in the tear-down phase; else None.
 
     """
-    call = _phase(item, "teardown")
+    call = _phase(item, "teardown", _same_again(item))
     return call.excinfo.value if call.excinfo else None
 
 
@@ -168,8 +173,8 @@ def _sendable(text: str) -> str:
 
 def empty_item(item: pytest.Item) -> pytest.Function | None:
     """Return a test beside *item* that does nothing and asks for no fixture, not even an automatic one."""
-    parent = item.getparent(pytest.Module)
-    if parent is None:
+    parent = item.parent
+    if not isinstance(parent, (pytest.Module, pytest.Class)) or not isinstance(item, pytest.Function):
         return None
     no_fixtures = FuncFixtureInfo(argnames=(), initialnames=(), names_closure=[], name2fixturedefs={})
     empty: pytest.Function = pytest.Function.from_parent(
@@ -182,16 +187,25 @@ def _do_nothing() -> None:
     pass
 
 
-def _phase(item: pytest.Item, when: Literal["setup", "call", "teardown"]) -> CallInfo[None]:
+def _phase(
+    item: pytest.Item, when: Literal["setup", "call", "teardown"], nextitem: pytest.Item | None = None
+) -> CallInfo[None]:
     hooks = item.ihook
     run = {
         "setup": functools.partial(hooks.pytest_runtest_setup, item=item),
         "call": functools.partial(hooks.pytest_runtest_call, item=item),
-        # Next comes the same test again, so wider fixtures stay. It must be a test for plugins that look at it, and
-        # another one than this: pytest tears nothing down where the next one is set up already.
-        "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=item.parent),
+        "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=nextitem),
     }[when]
     return CallInfo.from_call(run, when=when, reraise=(pytest.exit.Exception, KeyboardInterrupt))
+
+
+def _same_again(item: pytest.Item) -> pytest.Item:
+    """
+    Return what comes next, for the hooks of a tear-down: the same test, so that wider fixtures stay.
+
+    It is a test of its own for pytest, which tears nothing down where the next one is set up already.
+    """
+    return copy.copy(item)
 
 
 class ItemSubject:
@@ -202,7 +216,13 @@ class ItemSubject:
     """
 
     def __init__(
-        self, item: pytest.Item, wide: WideFixtures, *, accept_failure: bool = False, inside: bool = False
+        self,
+        item: pytest.Item,
+        wide: WideFixtures,
+        *,
+        limit_s: float,
+        accept_failure: bool = False,
+        inside: bool = False,
     ) -> None:
         """
         Take an item whose own run is over.
@@ -210,6 +230,7 @@ class ItemSubject:
         Args:
             item: What is run again.
             wide: The wider fixtures that are up.
+            limit_s: Seconds that one repeat may take; one that hangs would hang for ever.
             accept_failure: Whether a run whose call phase fails counts as well.
             inside: Whether another subject is open already, which holds everything around it still.
 
@@ -219,8 +240,17 @@ class ItemSubject:
         self._accept_failure = accept_failure
         self._inside = inside
         self._makes_instances = _makes_instances(item)
+        self._next = _same_again(item)  # one for all: plugins keep it at the item
         self._folders = _Folders(item.config)
         self._lists: tuple[tuple[list[Any], int], ...] = ()
+        self._limit_s = limit_s
+        self._alarm = Alarm(limit_s)
+        self._nowhere: TextIO | None = None
+
+    @property
+    def hung(self) -> bool:
+        """Whether a repeat did not end in time."""
+        return self._alarm.rang
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -230,6 +260,8 @@ class ItemSubject:
             if not self._inside:
                 for surrounding in (*_PYTESTS_OWN, *surroundings.ALL):
                     stack.enter_context(surrounding(self._item))
+                stack.enter_context(self._hushed())
+                self._alarm = Alarm(self._limit_s)  # pytest-timeout has let go of the signal by now
             stack.enter_context(_same_examples(self._item))
             stack.enter_context(self._folders.watched())
             stack.enter_context(self._kept())
@@ -255,6 +287,18 @@ class ItemSubject:
             item.stash._storage.update(stash)  # noqa: SLF001 - see above
             item.funcargs.update(arguments)
 
+    @contextmanager
+    def _hushed(self) -> Iterator[None]:
+        """Let nothing that is printed between two repeats, by a finalizer for one, get to the terminal."""
+        streams = sys.stdout, sys.stderr
+        with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere:  # noqa: PTH123 - no Path
+            self._nowhere = nowhere
+            try:
+                yield
+            finally:
+                sys.stdout, sys.stderr = streams
+                self._nowhere = None
+
     def run(self) -> None:
         """
         Run the item once more.
@@ -267,7 +311,9 @@ class ItemSubject:
         finalizers = [len(fixture._finalizers) for fixture in fixtures]  # noqa: SLF001 - see the module
         nodes = [(entry[0], len(entry[0])) for entry in self._item.session._setupstate.stack.values()]  # noqa: SLF001
         with warnings.catch_warnings(record=True):
-            failure = self._run_phases()
+            failure = self._run_in_time()
+        if self._nowhere is not None:
+            sys.stdout = sys.stderr = self._nowhere  # pytest's capturing has put the real ones there
         for fixture, length in zip(fixtures, finalizers, strict=True):
             _drop_finished(fixture._finalizers, length)  # noqa: SLF001 - see the module
         for entries, length in nodes:
@@ -278,6 +324,18 @@ class ItemSubject:
         if failure is not None:
             raise SubjectFailed(failure)
 
+    def _run_in_time(self) -> str | None:
+        try:
+            with self._alarm:
+                return self._run_phases()
+        except Hung:  # between two phases
+            self._report(_phase(self._item, "teardown", self._next), "")
+            return self._hung_reason
+
+    @property
+    def _hung_reason(self) -> str:
+        return f"did not end within {self._limit_s:g} s"
+
     def _run_phases(self) -> str | None:
         item = self._item
         failure = self._report(_phase(item, "setup"), "set-up")
@@ -286,7 +344,7 @@ class ItemSubject:
             failure = self._report(_phase(item, "call"), "")
             if failure is None and _failed_subtests(item) != before and not self._accept_failure:
                 failure = "failed in a sub-test"
-        return self._report(_phase(item, "teardown"), "tear-down") or failure
+        return self._report(_phase(item, "teardown", self._next), "tear-down") or failure
 
     def _report(self, call: CallInfo[None], phase: str) -> str | None:
         item = self._item
@@ -295,6 +353,8 @@ class ItemSubject:
         if call.excinfo is None:
             return None
         error = call.excinfo.value
+        if isinstance(error, Hung):
+            return self._hung_reason
         if isinstance(error, pytest.skip.Exception):
             return f"it skipped: {error.msg}"
         if self._accept_failure and not phase:
@@ -407,6 +467,29 @@ _PYTESTS_OWN: tuple[Callable[[pytest.Item], AbstractContextManager[None]], ...] 
     _uncaught_errors_kept,
     _faulthandler_timer,
 )
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Take back what pytest records of the calls inside: output, log records, warnings."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, (CaptureIO, EncodedFile))]
+    for stream in streams:
+        stream.flush()
+    buffers: list[tuple[Any, int]] = [(stream, stream.buffer.seek(0, os.SEEK_CUR)) for stream in cast("Any", streams)]
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogCaptureHandler)]
+    logs = [(handler, len(handler.records), handler.stream.tell()) for handler in handlers]
+    try:
+        with warnings.catch_warnings(record=True):
+            yield
+    finally:
+        for stream, position in buffers:
+            stream.flush()
+            stream.buffer.seek(position)
+            stream.buffer.truncate()
+        for handler, records, position in logs:
+            del handler.records[records:]
+            handler.stream.seek(position)
+            handler.stream.truncate()
 
 
 class _Folders:

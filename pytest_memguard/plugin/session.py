@@ -8,6 +8,7 @@ and reported on, so its outcome and duration cannot change; only a leak makes th
 from __future__ import annotations
 
 import functools
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,16 +21,17 @@ from pytest_memguard.core.values import Control, Level, SubjectResult
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Budget, Record, Watch
-from pytest_memguard.errors import LeakError
+from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import limits, repeat
-from pytest_memguard.plugin.guarding import is_worker
+from pytest_memguard.plugin.expectations import Expectations
+from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
 from pytest_memguard.plugin.plans import SCREENS, plan_for
 from pytest_memguard.plugin.status import StatusLine
 from pytest_memguard.plugin.surroundings import keep_doctest_globals
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pytest_memguard.config import Settings
     from pytest_memguard.core.ports import ChunkCache
@@ -73,6 +75,27 @@ def _home_of(item: pytest.Item) -> str:
     return str(getattr(getattr(item, "module", None), "__name__", ""))
 
 
+def _is_failed(report: pytest.TestReport) -> bool:
+    """Whether something failed the test though its body passed; an unexpected pass is for ``xfail`` to judge."""
+    return report.failed and not _is_unexpected_pass(report)
+
+
+def _is_unexpected_pass(report: pytest.TestReport) -> bool:
+    return isinstance(report.longrepr, str) and report.longrepr.startswith("[XPASS(strict)]")
+
+
+def _safe(reset: Callable[[], object]) -> Callable[[], object]:
+    """Return *reset* as part of the subject: a test whose clean-up fails is not repeatable."""
+
+    def run() -> None:
+        try:
+            reset()
+        except Exception as error:
+            raise SubjectFailed(f"was followed by a reset that failed with {type(error).__name__}: {error}") from error
+
+    return run
+
+
 class Guard:
     """One session's hooks around each test."""
 
@@ -85,11 +108,13 @@ class Guard:
         self._busy = False
         self._ran: pytest.Item | None = None
         self._plain_s = 0.0
+        self._part_failed = False
         self._closed: pytest.Item | None = None
         self._teardown_error: BaseException | None = None
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
         self._leaks = 0
+        self.expectations = Expectations()
 
     @functools.cached_property
     def _recorder(self) -> Recorder:
@@ -104,7 +129,7 @@ class Guard:
     # -- hooks --------------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: Any) -> None:
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Remember wider fixtures: pytest lets their lists of finalizers grow with each repeat."""
         self._wide.note(fixturedef)
 
@@ -113,17 +138,25 @@ class Guard:
         """Keep what the first run would use up."""
         if not self._busy:
             keep_doctest_globals(item)
-            self._ran, self._plain_s, self._closed = None, 0.0, None
+            self._ran, self._plain_s, self._closed, self._part_failed = None, 0.0, None, False
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Know a real call phase from the reports that sub-tests make during it."""
+        __tracebackhide__ = True
         try:
-            return (yield)
+            result = yield
+            self.expectations.check(item)
         finally:
             if not self._busy:
                 self._ran = item
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notice a sub-test that fails: its test passes until much later."""
+        if report.failed and report.when == "call":
+            self._part_failed = True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -184,7 +217,7 @@ class Guard:
             error = self._check(item, mark)
         finally:
             self._busy = False
-        return report if error is None else self._failed(item, call, error)
+        return report if error is None else self._failed(item, call, report, error)
 
     def _mark(self, item: pytest.Item) -> marks.MarkSettings | None:
         marker = item.get_closest_marker("no_leak")
@@ -202,9 +235,11 @@ class Guard:
         report: pytest.TestReport,
         mark: marks.MarkSettings | None,
     ) -> str:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            return "it was skipped"
         accepts_failure = mark is not None and not mark.only_if_passed
-        if call.excinfo is not None and not accepts_failure:
-            return "it was skipped" if report.skipped and not hasattr(report, "wasxfail") else "it did not pass"
+        if not accepts_failure and (call.excinfo is not None or self._part_failed or _is_failed(report)):
+            return "it did not pass"
         if not repeat.may_fail_as_leak(item, is_marked=mark is not None):
             return "it is expected to fail, and not with a LeakError"
         if item.session.shouldstop or item.session.shouldfail:
@@ -225,9 +260,10 @@ class Guard:
         if obstacle:
             self.add(not_measured(self._identity(item), Level.UNMEASURED, obstacle))
             return None
+        went_well = self._is_closed(item)
         began = time.perf_counter()
         try:
-            return self._measure_and_judge(item, mark) if self._is_closed(item) else None
+            return self._measure_and_judge(item, mark) if went_well else None
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not break the user's session
             reason = f"memguard itself failed: {type(error).__name__}: {error}"
             self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
@@ -239,7 +275,9 @@ class Guard:
 
     def _is_closed(self, item: pytest.Item) -> bool:
         """Tear down the user's own run; whether that went well."""
+        began = time.perf_counter()
         error = repeat.finish_user_run(item)
+        self._plain_s += time.perf_counter() - began
         if not repeat.is_set_up(item):
             self._closed, self._teardown_error = item, error
         if error is not None:
@@ -248,14 +286,27 @@ class Guard:
 
     def _measure_and_judge(self, item: pytest.Item, mark: marks.MarkSettings | None) -> LeakError | None:
         identity = self._identity(item)
-        subject = repeat.ItemSubject(item, self._wide, accept_failure=mark is not None and not mark.only_if_passed)
+        accept_failure = mark is not None and not mark.only_if_passed
+        limit_s = self._settings.budget_s
+        subject = repeat.ItemSubject(item, self._wide, limit_s=limit_s, accept_failure=accept_failure)
         error: LeakError | None = None
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
                 result = self._judged(self._measured(item, subject, mark), identity, item)
                 self.add(result)
                 error = self._leak_error(result)
-            return error or limits.check(item, subject, functools.partial(self._control_subject, item))
+            if error is None and limits.has_limits(item) and self._settings.fail_on != "never":
+                error = self._check_limits(item, subject, identity)
+        return error
+
+    def _check_limits(
+        self, item: pytest.Item, subject: repeat.ItemSubject, identity: Identity
+    ) -> LeakError | None:
+        try:
+            return limits.check(item, subject, functools.partial(self._control_subject, item))
+        except SubjectFailed as failure:
+            self.add(not_measured(identity, Level.UNMEASURED, f"its limits are not checked: the repeat {failure}"))
+            return None
 
     def _obstacle(self, item: pytest.Item) -> str:
         if self._config.getoption("usepdb", default=False) or self._config.getoption("trace", default=False):
@@ -277,15 +328,17 @@ class Guard:
                 plan,
                 self._budget(),
                 check=functools.partial(registry.holder_check, _home_of(item)),
-                reset=mark.reset if mark is not None else None,
+                reset=_safe(mark.reset) if mark is not None and mark.reset is not None else None,
                 notice=status.notice,
                 chunks=self._chunks,
             )
             record = watching.measure()
-            if record.failure and not record.over_budget:
+            if record.failure and not record.over_budget and not subject.hung:
                 # It may look at what the collector sees, or at its freeze count: once more, with nothing frozen.
                 again = replace(watching, plan=plan, freeze=False).measure()
-                record = again if not again.failure else replace(record, failure="not repeatable: " + record.failure)
+                record = again if not again.failure else record
+            if record.failure and not record.over_budget:
+                record = replace(record, failure="not repeatable: " + record.failure)
         if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
             self._credit.spend(time.thread_time() - began)
         return record
@@ -327,7 +380,9 @@ class Guard:
 
     def _control_subject(self, item: pytest.Item) -> repeat.ItemSubject | None:
         empty = repeat.empty_item(item)
-        return None if empty is None else repeat.ItemSubject(empty, self._wide, inside=True)
+        if empty is None:
+            return None
+        return repeat.ItemSubject(empty, self._wide, limit_s=self._settings.budget_s, inside=True)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -337,7 +392,12 @@ class Guard:
             return None
         return LeakError(terminal.failure(result))
 
-    def _failed(self, item: pytest.Item, call: pytest.CallInfo[None], error: LeakError) -> pytest.TestReport:
+    def _failed(
+        self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, error: LeakError
+    ) -> pytest.TestReport:
+        if report.failed and not _is_unexpected_pass(report):
+            report.sections.append(("memory leak", str(error)))  # accepted by only_if_passed=False, but no better news
+            return report
         self._busy = True
         try:
             return repeat.report_failure(item, call, error, self._short(item))
@@ -346,14 +406,13 @@ class Guard:
 
     def _short(self, item: pytest.Item) -> str:
         for result in reversed(self._waiting):
-            if result.id == item.nodeid and result.verdict.level in (Level.LEAK, Level.GROWING):
+            if result.id == id_of(item) and result.verdict.level in (Level.LEAK, Level.GROWING):
                 return terminal.short(result)
         return ""
 
     def _identity(self, item: pytest.Item) -> Identity:
         path, line, _ = item.location
-        worker = getattr(self._config, "workerinput", {}).get("workerid")
-        return Identity(item.nodeid, "test", path, (line or 0) + 1, worker, self._plain_s)
+        return Identity(id_of(item), "test", path, (line or 0) + 1, worker_of(self._config), self._plain_s)
 
     def add(self, result: SubjectResult) -> None:
         """Take a result; it travels on the report of the test's current phase."""
@@ -371,9 +430,11 @@ class Guard:
         if is_worker(self._config):
             from pytest_memguard.core.document import result_to_dict  # noqa: PLC0415 - only on workers
 
-            report.memguard = [result_to_dict(result) for result in self._waiting]
+            # Text: execnet takes few types, and stops at half a surrogate pair.
+            vars(report)["memguard"] = json.dumps([result_to_dict(result) for result in self._waiting])
         else:
-            self._guarding.results += self._waiting
+            for result in self._waiting:
+                self._guarding.add(result)
         self._waiting = []
 
 

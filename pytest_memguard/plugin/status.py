@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pytest
+    from typing_extensions import Self
 
     from pytest_memguard.core.values import Phase
 
@@ -31,12 +32,14 @@ class StatusLine:
         self._next_s = 0.0
         self._shown = 0
 
-    def __enter__(self) -> StatusLine:
+    def __enter__(self) -> Self:
         """Begin to wait."""
         self._next_s = time.monotonic() + _SILENT_S
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Wipe the line."""
         if self._shown:
             self._reporter._tw.write("\r" + " " * self._shown + "\r", flush=True)  # noqa: SLF001 - no public way

@@ -11,12 +11,12 @@ import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pytest
-
-__all__ = ["ALL", "keep_doctest_globals"]
+__all__ = ["ALL", "AROUND_CALLABLES", "keep_doctest_globals"]
 
 
 @contextmanager
@@ -47,6 +47,17 @@ def _timeout_timer(item: pytest.Item) -> Iterator[None]:
     finally:
         if spans_item:
             item.config.hook.pytest_timeout_set_timer(item=item, settings=settings)
+
+
+@contextmanager
+def _reruns_of_failures(item: pytest.Item) -> Iterator[None]:
+    """Hide the item from pytest-rerunfailures, which would hold wider fixtures back where a repeat fails."""
+    count = vars(item).pop("execution_count", None)
+    try:
+        yield
+    finally:
+        if count is not None:
+            vars(item)["execution_count"] = count
 
 
 @contextmanager
@@ -84,8 +95,8 @@ def _random_numbers(_item: pytest.Item) -> Iterator[None]:
 def _live_logs(item: pytest.Item) -> Iterator[None]:
     """Keep repeats out of live logs and of the log file."""
     plugin = item.config.pluginmanager.get_plugin("logging-plugin")
-    handlers = [getattr(plugin, name, None) for name in ("log_cli_handler", "log_file_handler")]
-    handlers = [handler for handler in handlers if handler is not None]
+    found = [getattr(plugin, name, None) for name in ("log_cli_handler", "log_file_handler")]
+    handlers = [handler for handler in found if handler is not None]
     for handler in handlers:
         handler.addFilter(_nothing_passes)
     try:
@@ -101,16 +112,76 @@ def _nothing_passes(_record: object) -> bool:
 
 @contextmanager
 def _standard_output(item: pytest.Item) -> Iterator[None]:
-    """Under ``--capture=no``, print what a test prints once, not once a run."""
-    if item.config.getoption("capture", "fd") != "no":
+    """Print what a test prints once, not once a run, where pytest does not capture it, or lets it through."""
+    captures = item.config.pluginmanager.hasplugin("capturemanager")
+    if captures and item.config.getoption("capture", "fd") not in ("no", "tee-sys"):
         yield
         return
     with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - os.devnull is no Path
+        open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere,  # noqa: PTH123 - os.devnull is no Path
+        _descriptor_at(1, nowhere.fileno()),
+        _descriptor_at(2, nowhere.fileno()),
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
     ):
         yield
+
+
+@contextmanager
+def _descriptor_at(number: int, other: int) -> Iterator[None]:
+    """Let descriptor *number* lead where *other* does; child processes and C code write to it directly."""
+    _flush()
+    try:
+        kept = os.dup(number)
+    except OSError:  # closed
+        yield
+        return
+    os.dup2(other, number)
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, number)
+        os.close(kept)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+@contextmanager
+def _setup_show(item: pytest.Item) -> Iterator[None]:
+    """Under ``--setup-show``, show the fixtures of a test once."""
+    option = item.config.option
+    shows = getattr(option, "setupshow", False)
+    option.setupshow = False
+    try:
+        yield
+    finally:
+        option.setupshow = shows
+
+
+@contextmanager
+def _breakpoints(_item: pytest.Item) -> Iterator[None]:
+    """Let no repeat stop in the debugger: that it would is reason enough not to measure."""
+    pdb = sys.modules.get("pdb")
+    places = [(sys, "breakpointhook"), (pytest, "set_trace"), *([(pdb, "set_trace")] if pdb is not None else [])]
+    kept = [(module, name, getattr(module, name)) for module, name in places]
+    if os.environ.get("PYTHONBREAKPOINT") == "0":
+        kept = kept[1:]
+    for module, name, _ in kept:
+        setattr(module, name, _refuse)
+    try:
+        yield
+    finally:
+        for module, name, function in kept:
+            setattr(module, name, function)
+
+
+def _refuse(*_arguments: object, **_options: object) -> None:
+    pytest.fail("it stops in the debugger")
 
 
 @contextmanager
@@ -143,9 +214,14 @@ def keep_doctest_globals(item: Any) -> None:  # noqa: ANN401 - see _doctest_glob
 ALL: tuple[Callable[[Any], Any], ...] = (
     _environment_variable,
     _timeout_timer,
+    _reruns_of_failures,
     _coverage,
     _random_numbers,
     _live_logs,
     _standard_output,
+    _setup_show,
+    _breakpoints,
     _doctest_globals,
 )
+#: For a callable, which a test itself calls many times; that has a time limit of its own.
+AROUND_CALLABLES = (_coverage, _random_numbers, _live_logs, _standard_output, _breakpoints)

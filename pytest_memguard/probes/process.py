@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import CHILDREN, FDS, MAPPED, RSS, THREADS, USS
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
 
 __all__ = ["Children", "Descriptors", "PrivateMemory", "ResidentMemory", "StatMemory", "Threads"]
 
@@ -17,7 +18,7 @@ _FD = "/proc/self/fd"
 _TASK = "/proc/self/task"
 
 
-def _psutil_process():  # type: ignore[no-untyped-def] # noqa: ANN202 - psutil is imported late and has no stubs here
+def _psutil_process() -> Any:  # noqa: ANN401 - psutil comes without types
     import psutil  # noqa: PLC0415 - heavy; only where a test is checked
 
     return psutil.Process()
@@ -53,7 +54,7 @@ class ResidentMemory:
     metrics = (RSS,)
 
     def __init__(self) -> None:
-        self._memory_info = _psutil_process().memory_info
+        self._memory_info: Callable[[], Any] = _psutil_process().memory_info
 
     def read(self, row: array[int], at: int) -> None:
         """Write resident bytes."""
@@ -66,7 +67,7 @@ class PrivateMemory:
     metrics = (USS,)
 
     def __init__(self) -> None:
-        self._memory_full_info = _psutil_process().memory_full_info
+        self._memory_full_info: Callable[[], Any] = _psutil_process().memory_full_info
 
     def read(self, row: array[int], at: int) -> None:
         """Write unique bytes."""
@@ -79,16 +80,18 @@ class Descriptors:
     metrics = (FDS,)
 
     def __init__(self) -> None:
-        self._count = None if os.path.isdir(_FD) else _descriptor_counter()  # noqa: PTH112 - see StatMemory
+        has_folder = os.path.isdir(_FD)  # noqa: PTH112 - see StatMemory
+        self._count = None if has_folder else _descriptor_counter()
 
     def read(self, row: array[int], at: int) -> None:
         """Write the number of open descriptors; the one that lists the folder is not counted."""
         row[at] = len(os.listdir(_FD)) - 1 if self._count is None else self._count()  # noqa: PTH208 - no Path objects
 
 
-def _descriptor_counter():  # type: ignore[no-untyped-def] # noqa: ANN202 - see _psutil_process
+def _descriptor_counter() -> Callable[[], int]:
     process = _psutil_process()
-    return process.num_handles if hasattr(process, "num_handles") else process.num_fds
+    count: Callable[[], int] = process.num_handles if hasattr(process, "num_handles") else process.num_fds
+    return count
 
 
 class Threads:
@@ -97,7 +100,8 @@ class Threads:
     metrics = (THREADS,)
 
     def __init__(self) -> None:
-        self._count = None if os.path.isdir(_TASK) else _psutil_process().num_threads  # noqa: PTH112 - see StatMemory
+        has_folder = os.path.isdir(_TASK)  # noqa: PTH112 - see StatMemory
+        self._count: Callable[[], int] | None = None if has_folder else _psutil_process().num_threads
 
     def read(self, row: array[int], at: int) -> None:
         """Write the number of threads: a folder of ``/proc`` has one link a thread besides its own two."""

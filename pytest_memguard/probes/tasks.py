@@ -27,9 +27,7 @@ class PendingTasks:
 def _pending(asyncio_tasks: object) -> int:
     # One weak set up to 3.11 (_all_tasks); from 3.12 on a second plain one for eager tasks. From 3.14 on native
     # tasks live in lists of the interpreter that only a loop's own thread may read: these show as blocks.
-    known = getattr(asyncio_tasks, "_scheduled_tasks", None)
-    if known is None:
-        known = getattr(asyncio_tasks, "_all_tasks", ())
+    known = getattr(asyncio_tasks, "_scheduled_tasks", getattr(asyncio_tasks, "_all_tasks", ()))
     total = 0
     for task in tuple(known):
         total += not task.done()

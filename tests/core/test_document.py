@@ -393,7 +393,7 @@ def test_one_result() -> None:
         "worker": "gw0",
         "plan": {
             "mode": "quick", "screen": 2, "patience": 4, "max_runs": 65, "batch": 1, "confidence": 95.0,
-            "policy": "calibrated", "prior": 0.002, "curious": False, "racy": False, "hurried": False,
+            "policy": "calibrated", "prior": 0.002, "curious": False, "racy": False, "hurried": False, "follow": True,
             "allow": [["heap", 64.0]], "metrics": ["blocks"], "control": [["blocks", 0.0, 1.0]],
         },
         "holder": {"kind": "unbounded", "name": "shop.seen", "limit": None, "grew": 1.0},

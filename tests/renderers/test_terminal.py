@@ -38,7 +38,8 @@ from pytest_memguard.core.values import (
     Verdict,
 )
 from pytest_memguard.marks import read_no_leak
-from pytest_memguard.renderers.terminal import _columns, failure, plain, short, status, summary
+from pytest_memguard.renderers._words import columns_of
+from pytest_memguard.renderers.terminal import failure, plain, short, status, summary
 
 RUNS = (0, 1, 2, 2, 18, 33, 33, 49, 65)
 PHASES = (Phase.SCREEN,) * 3 + (Phase.CLIMB,) * 3 + (Phase.CONFIRM,) * 3
@@ -440,7 +441,7 @@ def test_a_screen_is_never_exceeded(outside: str, metric: Metric) -> None:
 
     assert len(lines) <= 24
     assert all(line.isprintable() for line in lines)
-    assert max(map(_columns, lines)) <= 100
+    assert max(map(columns_of, lines)) <= 100
 
 
 @pytest.mark.parametrize(
@@ -674,7 +675,7 @@ def test_the_width_of_the_terminal_is_kept(outside: list[tuple[str, str, Level]]
 
     lines = summary(session(*results)).split("\n")
 
-    assert all(line.isprintable() and _columns(line) <= 80 for line in lines[1:])
+    assert all(line.isprintable() and columns_of(line) <= 80 for line in lines[1:])
 
 
 # -- the line in between, and plain text -----------------------------------------------------------------------------

@@ -1,0 +1,275 @@
+"""
+The result document, key by key: plain dicts -> values.
+
+Required keys are those of the contract, optional ones what was added to it since.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core._expect import (
+    Reader,
+    below,
+    by_name,
+    each,
+    fields_of,
+    flag,
+    free,
+    keys,
+    mapping,
+    member,
+    number,
+    one_in,
+    one_of,
+    or_none,
+    row,
+    shown,
+    text,
+    whole,
+    whole_numbers,
+    wrong,
+)
+from pytest_memguard.core.ladder import Plan
+from pytest_memguard.core.units import Unit
+from pytest_memguard.core.values import (
+    METRICS,
+    Control,
+    Estimate,
+    Finding,
+    Holder,
+    Hop,
+    Level,
+    Metric,
+    Phase,
+    Readings,
+    RetentionPath,
+    RunResult,
+    Shape,
+    Site,
+    SubjectResult,
+    Trend,
+    TypeGrowth,
+    Verdict,
+)
+from pytest_memguard.errors import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RECORDS", "SCHEMA", "TOOL", "result_of", "run_of"]
+
+SCHEMA = "memguard-result/1"
+TOOL = "pytest-memguard"
+
+#: Values whose fields are keys of the document, with those fields; filled by ``_record``.
+RECORDS: dict[type, tuple[str, ...]] = {}
+
+
+def run_of(content: Mapping[str, Any]) -> RunResult:
+    """
+    Return the session that *content* describes.
+
+    Raises:
+        DocumentError: it is no result document of this schema; one line says what and where.
+
+    """
+    fields_of(content, "", {"schema": _schema}, {})
+    fields_of(content, "", _FOR_OTHERS, {})
+    plans = fields_of(content, "", {}, {"plans": each(_PLAN)}).get("plans", ())
+    found = fields_of(content, "", {**_RUN, "results": each(_result_reader(one_in(plans)))}, {})
+    summary = found.pop("summary")
+    return RunResult(**found, repeat_s=summary["repeat_s"], plain_s=summary.get("plain_s", 0.0))
+
+
+def result_of(content: Mapping[str, Any]) -> SubjectResult:
+    """
+    Return the result that *content* describes, its plan inside.
+
+    Raises:
+        DocumentError: it is no entry of ``results``; one line says what and where.
+
+    """
+    result: SubjectResult = _result_reader(_PLAN)(content, "")
+    return result
+
+
+def _schema(value: object, where: str) -> str:
+    schema = text(value, where)
+    if schema == SCHEMA:
+        return schema
+    name, _, version = schema.partition("/")
+    is_newer = f"{name}/1" == SCHEMA and version.isdecimal() and version > "1"
+    advice = f"a newer {TOOL} wrote it; update" if is_newer else f"this is not a document of {TOOL}"
+    raise DocumentError(f"{where}: {shown(schema)} is not {SCHEMA!r}; {advice}")
+
+
+def _result_reader(plan: Reader) -> Reader:
+    """Return a reader of results whose plan is read by *plan*."""
+    optional = {**_RESULT_MORE, "plan": or_none(plan)}
+
+    def read(value: object, where: str) -> SubjectResult:
+        found = fields_of(value, where, _RESULT, optional)
+        verdict = Verdict(
+            found.pop("verdict"),
+            found.pop("confidence"),
+            found.pop("reason"),
+            found.pop("policy", "calibrated"),
+            tuple(found.pop("policies").items()),
+        )
+        readings = _readings(found.pop("series"), found.pop("phases", None), where)
+        return SubjectResult(verdict=verdict, readings=readings, **found)
+
+    return read
+
+
+def _readings(
+    series: tuple[dict[str, Any], ...], phases: tuple[tuple[Phase, int], ...] | None, where: str
+) -> Readings | None:
+    if phases is None:
+        if not series:
+            return None
+        phases = ((Phase.SCREEN, len(series[0]["x"])),)  # the contract alone does not promise them
+    runs = tuple(series[0]["x"]) if series else ()
+    values = array("q", bytes(8 * len(runs) * len(series)))
+    for at, one in enumerate(series):
+        if tuple(one["x"]) != runs or len(one["values"]) != len(runs):
+            raise DocumentError(below(where, f"series[{at}]") + ": x and values do not match the x of series[0]")
+        values[at :: len(series)] = one["values"]
+    if sum(count for _, count in phases) != len(runs):
+        raise DocumentError(below(where, "phases") + f": they do not add up to {len(runs)} readings")
+    in_phases = tuple(phase for phase, count in phases for _ in range(count))
+    return Readings(tuple(_metric(one) for one in series), runs, in_phases, values)
+
+
+def _phase_count(value: object, where: str) -> tuple[Phase, int]:
+    phase, count = row(_PHASE, whole)(value, where)
+    if count < 1:
+        raise wrong(value, where, "a phase and how many readings it has")
+    return phase, count
+
+
+def _metric(found: dict[str, Any]) -> Metric:
+    name, unit = found.pop("metric"), found.pop("unit")
+    usual = METRICS.get(name, Metric(name, unit, exact=False))
+    flags = {key: found.pop(key, getattr(usual, key)) for key in ("exact", "resource", "lower_is_better")}
+    metric = Metric(name, unit, **flags)
+    return usual if metric == usual else metric
+
+
+def _finding(value: object, where: str) -> Finding:
+    found = fields_of(value, where, _FINDING, _FINDING_MORE)
+    measured = {key: found.pop(key, 0) for key in ("n", "r", "least_squares")}
+    trend = Trend(found.pop("shape"), found.pop("per_run"), **measured)
+    return Finding(metric=_metric(found), trend=trend, **found)
+
+
+# -- the keys ----------------------------------------------------------------------------------------------------------
+
+
+def _record(kind: type, required: Mapping[str, Reader], optional: Mapping[str, Reader]) -> Reader:
+    """Return a reader of objects whose keys are the fields of a value of *kind*, and have it written likewise."""
+    RECORDS[kind] = (*required, *optional)
+    return lambda value, where: kind(**fields_of(value, where, required, optional))
+
+
+_PHASE = member(Phase, "a phase")
+_ESTIMATE = _record(Estimate, {"point": number, "low": number, "high": number, "level": number}, {})
+_HOP = _record(Hop, {"kind": text, "name": text, "type": text, "grows_per_run": number, "suspect": flag}, {})
+_PATH = _record(RetentionPath, {"hops": each(_HOP), "text": text}, {})
+_TYPE = _record(TypeGrowth, {"type": text, "count_per_run": number, "bytes_per_run": number}, {})
+_SITE = _record(
+    Site,
+    {
+        "file": text,
+        "line": whole,
+        "function": text,
+        "bytes_per_run": number,
+        "blocks_per_run": number,
+        "traceback": each(text),
+    },
+    {},
+)
+_HOLDER = _record(Holder, {}, {"kind": text, "name": text, "limit": or_none(whole), "grew": number})
+_CONTROL = _record(Control, {"per_run": number}, {"largest_step": number})
+
+_SCALARS: Mapping[type, Reader] = {str: text, bool: flag, int: whole, float: number}
+_TABLES: Mapping[str, Reader] = {
+    "allow": each(row(text, number)),
+    "metrics": each(text),
+    "control": each(row(text, number, number)),
+}
+#: Every field of a plan by the type of its default, so that a field that is added there is stored as well.
+_PLAN = _record(
+    Plan, {}, {field.name: _TABLES.get(field.name) or _SCALARS[type(field.default)] for field in fields(Plan)}
+)
+
+_METRIC: Mapping[str, Reader] = {"metric": text, "unit": member(Unit, "a unit")}
+_METRIC_MORE: Mapping[str, Reader] = {"exact": flag, "resource": flag, "lower_is_better": flag}
+_FINDING: Mapping[str, Reader] = {
+    **_METRIC,
+    "exact": flag,
+    "shape": member(Shape, "a shape"),
+    "per_run": _ESTIMATE,
+    "total": number,
+    "fingerprint": text,
+    "status": or_none(one_of("new", "known", "worse", "fixed")),
+    "advice": text,
+    "sites": each(_SITE),
+    "types": each(_TYPE),
+    "paths": each(_PATH),
+}
+_FINDING_MORE: Mapping[str, Reader] = {
+    **_METRIC_MORE,
+    "n": whole,
+    "r": number,
+    "least_squares": number,
+    "names": each(text),
+}
+#: A service's readings have seconds at their side; a SubjectResult cannot hold them yet.
+_SERIES: Mapping[str, Reader] = {**_METRIC, "x": whole_numbers, "x_unit": one_of("run"), "values": whole_numbers}
+_RESULT: Mapping[str, Reader] = {
+    "id": text,
+    "kind": one_of("test", "callable", "scenario", "process"),
+    "file": text,
+    "line": whole,
+    "verdict": member(Level, "a verdict"),
+    "confidence": number,
+    "policies": by_name(number),
+    "reason": text,
+    "runs": whole,
+    "duration_s": number,
+    "worker": or_none(text),
+    "series": each(keys(_SERIES, _METRIC_MORE)),
+    "findings": each(_finding),
+}
+_RESULT_MORE: Mapping[str, Reader] = {
+    "policy": text,
+    "stopped": text,
+    "first_run_s": number,
+    "holder": _HOLDER,
+    "phases": or_none(each(_phase_count)),
+}
+_SUMMARY: Mapping[str, Reader] = {
+    "checked": whole,
+    **{level.value: whole for level in Level},
+    "repeat_s": number,
+    "overhead_ratio": or_none(number),
+}
+_RUN: Mapping[str, Reader] = {
+    "started_at": text,
+    "duration_s": number,
+    "environment": free,
+    "commit": or_none(free),
+    "settings": free,
+    "control": by_name(_CONTROL),
+    "summary": keys(_SUMMARY, {"plain_s": number}),
+}
+#: Written for other readers, and made anew when the document is written again.
+_FOR_OTHERS: Mapping[str, Reader] = {
+    "tool": keys({"name": text, "version": text}, {}),
+    "control": by_name(keys({"noisy": flag}, {})),
+    "causes": each(mapping),
+}
