@@ -34,7 +34,7 @@ _BELOW_ALARM = 94.9
 _CORRELATION_LINE = 0.9
 _GROWTH_LINE_BYTES = 5 * 2**20
 _POINTS_LINE = 60
-# Growth over the window that earns all its points, as a share of the first reading (stats_sim/rules.py).
+# Growth over the window that earns all its points, as a share of the first reading.
 _FULL_GROWTH = 0.1
 
 

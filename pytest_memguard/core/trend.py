@@ -30,7 +30,7 @@ _MOST_READINGS = 300
 # Up to here the distribution of Kendall's S is counted out; beyond it the normal one is as good (Kendall 1970, 4.3).
 _EXACT_READINGS = 10
 # A line keeps the same amount a run on every rung, a square root 0.71 of it on a rung twice as long, a
-# logarithm 0.5 (DETECTION.md 2.4: 1.5 and 1.6 times the amount on twice the runs).
+# logarithm 0.5 (that is 1.5 and 1.6 times the amount on twice the runs).
 _LINEAR_KEEPS = 0.75
 _LATE_KEEPS = 0.8
 # How much of its jump a sampled metric may move before and after it, both together, and still be a step.

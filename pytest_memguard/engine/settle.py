@@ -30,7 +30,7 @@ __all__ = [
 
 #: Finalizers that run in one collection may free what only the next one finds; three are enough in practice.
 _COLLECTIONS = 3
-#: A joined thread can stay visible to the kernel for some milliseconds (PEERS' trap "counts race with exits").
+#: A joined thread can stay visible to the kernel for some milliseconds.
 THREAD_GRACE_S = 0.05
 
 
