@@ -1,97 +1,87 @@
 """
 How much memory the results of 10,000 clean tests keep, readings included.
 
-Made as a session makes them: one recorder with every probe of this platform, a plan for each test from the settings,
-``Watch.measure`` of something empty, ``assess``. Node ids and file names are pytest's own and not counted. Counted are
-the bytes that tracemalloc sees kept in the end.
+``pytest --memguard`` (quick: three runs) runs 10,000 empty tests. At the end everything that is reached from the
+session's results is counted once, by kind, with the bytes that the interpreter took for it. Node ids and file names
+are pytest's own objects and not counted; what all tests share (verdicts, metrics) is.
 
 Target: 5 MiB.
 """
 
 from __future__ import annotations
 
-import gc
+import json
 import sys
-import time
-import tracemalloc
-from dataclasses import replace
-from statistics import median
+import tempfile
+from pathlib import Path
 
-from pytest_memguard import registry
-from pytest_memguard.config import Settings
-from pytest_memguard.core.values import Level, SubjectResult
-from pytest_memguard.engine.assess import Identity, assess
-from pytest_memguard.engine.recorder import Recorder
-from pytest_memguard.engine.watch import Budget, Watch
-from pytest_memguard.plugin.plans import plan_for
-
-from rounds import arguments, judged, keep, show
+from rounds import BARE, MEMGUARD, MEMORY, arguments, judged, keep, pytest_command, run, show, with_path
 
 TARGET_BYTES = 5 * 2**20
 
+_COUNT_PLUGIN = '''
+"""Count what the results keep, and write it to kept.json."""
+import enum
+import gc
+import json
+import sys
+import types
 
-class _Nothing:
-    """A subject that does nothing."""
+import pytest
 
-    def run(self) -> None:
-        """Do nothing."""
+from pytest_memguard.plugin import options
 
 
-def measured(names: list[tuple[str, str]], recorder: Recorder, mode: str) -> list[SubjectResult]:
-    """Return the results of as many empty subjects as there are *names*."""
-    settings, subject, control = Settings(check="all", mode=mode), _Nothing(), ()
-    results = []
-    for number, (name, file) in enumerate(names):
-        plan = replace(plan_for(settings, None, curious=False), control=control)
-        record = Watch(subject, recorder, plan, Budget(settings.budget_s, 2.0)).measure()
-        results.append(assess(record, Identity(name, "test", file, number % 200 + 1, None, 0.001 * number)))
-    return results
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    results = session.config.stash[options.KEY].results
+    seen = {id(one) for item in session.items for one in (item.nodeid, *item.location)}
+    waiting, kept = [results], {}
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, (type, enum.Enum, types.ModuleType)):
+            continue
+        seen.add(id(one))
+        entry = kept.setdefault(type(one).__name__, [0, 0])
+        entry[0] += 1
+        entry[1] += sys.getsizeof(one)
+        waiting += gc.get_referents(one)
+    levels = {}
+    for result in results:
+        levels[result.verdict.level.value] = levels.get(result.verdict.level.value, 0) + 1
+    with open("kept.json", "w") as file:
+        json.dump({"kept": kept, "levels": levels, "results": len(results)}, file)
+'''
 
 
 def main() -> None:
     """Measure and print."""
-    parser = arguments(__doc__, rounds=5)
-    parser.add_argument("--tests", type=int, default=10_000, help="how many results (10,000)")
+    parser = arguments(__doc__, rounds=1)
+    parser.add_argument("--tests", type=int, default=10_000, help="how many tests (10,000)")
     options = parser.parse_args()
-    files = [f"tests/unit/test_module_{number}.py" for number in range(options.tests // 50 + 1)]
-    names = [(f"{files[number // 50]}::test_{number}[case-{number}]", files[number // 50]) for number in range(options.tests)]
-    recorder = Recorder(registry.probes())
-    measured(names[:100], recorder, "quick")
-    kept: dict[str, list[int]] = {}
-    seconds: dict[str, list[float]] = {}
-    for mode in ("quick", "standard"):
-        for _ in range(options.rounds):
-            began = time.perf_counter()
-            measured(names, recorder, mode)
-            seconds.setdefault(mode, []).append(time.perf_counter() - began)
-            kept.setdefault(mode, []).append(_kept(names, recorder, mode))
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder = Path(name)
+        _write(folder, options.tests)
+        run(pytest_command(*MEMGUARD, "-p", "count_plugin", "--memguard"), folder, {**BARE, **with_path(folder)})
+        counted = json.loads((folder / "kept.json").read_text(encoding="utf-8"))
+    assert counted["results"] == options.tests, counted["results"]
+    kept = sorted(counted["kept"].items(), key=lambda entry: -entry[1][1])
+    total = sum(size for _, (_, size) in kept)
     rows = [
-        (
-            mode,
-            f"{median(kept[mode]) / 2**20:.2f}",
-            f"{median(kept[mode]) / options.tests:.0f}",
-            f"{median(seconds[mode]) / options.tests * 1e6:.0f}",
-        )
-        for mode in kept
+        (kind, f"{count:,}", f"{size / 2**20:.2f}", f"{size / options.tests:.0f}") for kind, (count, size) in kept[:8]
     ]
-    header = ("mode", "MiB", "bytes a test", "us a test (engine alone, nothing run)")
-    show(f"{options.tests:,} clean tests, {len(recorder.metrics)} metrics, median of {options.rounds}", header, rows)
-    most = median(kept["quick"])
-    print(f"quick: {most / 2**20:.2f} MiB, {judged(most, TARGET_BYTES)} (5 MiB)")
-    keep(options.json, "engine_memory", {"target": TARGET_BYTES, "kept_bytes": kept, "seconds": seconds})
+    rows.append(("all", f"{sum(count for _, (count, _) in kept):,}", f"{total / 2**20:.2f}", f"{total / options.tests:.0f}"))
+    show(f"{options.tests:,} tests: {counted['levels']}", ("kind", "objects", "MiB", "bytes a test"), rows)
+    print(f"{total / 2**20:.2f} MiB, {judged(total, TARGET_BYTES * options.tests / 10_000)} (5 MiB for 10,000)")
+    keep(options.json, "engine_memory", {"target": TARGET_BYTES, **counted})
 
 
-def _kept(names: list[tuple[str, str]], recorder: Recorder, mode: str) -> int:
-    gc.collect()
-    tracemalloc.start(1)
-    before = tracemalloc.get_traced_memory()[0]
-    results = measured(names, recorder, mode)
-    gc.collect()
-    after = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    levels = [one.verdict.level for one in results]
-    assert levels.count(Level.CLEAN) > 0.99 * len(levels), levels
-    return after - before
+def _write(folder: Path, tests: int) -> None:
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (folder / "count_plugin.py").write_text(_COUNT_PLUGIN, encoding="utf-8")
+    for part in range(0, tests, 250):
+        text = "\n\n".join(f"def test_{number}():\n    pass\n" for number in range(part, min(part + 250, tests)))
+        (folder / f"test_part_{part}.py").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

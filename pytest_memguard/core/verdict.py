@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 from pytest_memguard.core import calibration
 from pytest_memguard.core.ladder import Plan, Step, Suspect, advance
 from pytest_memguard.core.policies import combine, correlation, growth, points
@@ -41,11 +44,26 @@ def judge(readings: Readings, plan: Plan, step: Step, holder: Holder, failure: s
     """
     if failure and not _is_undecided(readings, step):
         return Verdict(Level.UNMEASURED, 0.0, failure, plan.policy)
+    verdict = _by_ladder(readings, plan, step, holder, failure)
+    return verdict if plan.policy == "calibrated" else _by_policy(verdict, readings, plan)
+
+
+def _by_policy(verdict: Verdict, readings: Readings, plan: Plan) -> Verdict:
+    """Let another score than the calibrated one decide; it looks at the readings alone, whatever the ladder says."""
+    policies = _policies(readings, plan, dict(verdict.policies)["calibrated"])
+    gate = dict(policies)[plan.policy]
+    if gate >= plan.confidence:
+        return replace(verdict, level=Level.LEAK, score=gate, policies=policies)
+    level = Level.GROWING if verdict.level is Level.LEAK else verdict.level
+    return replace(verdict, level=level, score=gate, policies=policies)
+
+
+def _by_ladder(readings: Readings, plan: Plan, step: Step, holder: Holder, failure: str) -> Verdict:
     suspects = step.suspects
     if failure:
         return _scored(Level.GROWING, _UNDECIDED_SCORE, f"it still grew when this ended: {failure}", readings, plan)
     if step.end == "clean":
-        return _CLEAN.get((len(readings), plan.policy)) or _clean(len(readings), plan)
+        return _clean((len(readings) - 1) * plan.batch, plan.policy)
     told = _told(step.end, holder)
     if told is not None:
         return _scored(*told, readings, plan)
@@ -65,14 +83,10 @@ def _told(end: str, holder: Holder) -> tuple[Level, float, str] | None:
     return (Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder)) if end == "rebound" else None
 
 
-_CLEAN: dict[tuple[int, str], Verdict] = {}
-
-
-def _clean(n: int, plan: Plan) -> Verdict:
-    repeats = (n - 1) * plan.batch
+@cache
+def _clean(repeats: int, policy: str) -> Verdict:
     policies = (("all", 0.0), ("any", 0.0), ("calibrated", 0.0), ("correlation", 0.0), ("growth", 0.0), ("points", 0.0))
-    verdict = Verdict(Level.CLEAN, 0.0, f"nothing grew over {repeats} more runs", plan.policy, policies)
-    return _CLEAN.setdefault((n, plan.policy), verdict)
+    return Verdict(Level.CLEAN, 0.0, f"nothing grew over {repeats} more runs", policy, policies)
 
 
 def _is_undecided(readings: Readings, step: Step) -> bool:
@@ -91,9 +105,8 @@ def _rebound_reason(holder: Holder) -> str:
 def _gate(score: float, suspects: tuple[Suspect, ...], readings: Readings, plan: Plan, holder: Holder) -> Verdict:
     policies = _policies(readings, plan, score)
     confirmed = any(suspect.confirmed for suspect in suspects)
-    gate = dict(policies)[plan.policy]
-    level = Level.LEAK if confirmed and gate >= plan.confidence else Level.GROWING
-    return Verdict(level, gate, _reason(suspects, readings, holder), plan.policy, policies)
+    level = Level.LEAK if confirmed and score >= plan.confidence else Level.GROWING
+    return Verdict(level, score, _reason(suspects, readings, holder), plan.policy, policies)
 
 
 def _reason(suspects: tuple[Suspect, ...], readings: Readings, holder: Holder) -> str:

@@ -73,8 +73,8 @@ class Recorder:
         if metric not in self.metrics:
             return 0
         at = self.metrics.index(metric)
-        for read, first in self._readers:
-            if first == at:
+        for read, first in reversed(self._readers):
+            if first <= at:
                 read(self._row, first)
                 break
         return self._row[at]

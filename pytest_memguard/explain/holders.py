@@ -245,7 +245,7 @@ def _find_owner(one: _Grown) -> None:
         for held in inner:
             if any(_owns(one, referrer, held, "[...]" * depth) for referrer in outer):
                 return
-        inner = [referrer for referrer in outer if type(referrer) in _PLAIN][:_WIDEST]
+        inner = [referrer for referrer in outer if _is_plain(referrer)][:_WIDEST]
 
 
 def _owns(one: _Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: ANN401 - any object at all
@@ -257,7 +257,11 @@ def _owns(one: _Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: 
     if type(referrer) is _LRU:
         one.name, one.limit = _lru_name(referrer), _own_limit(referrer)
         return True
-    return type(referrer) not in _PLAIN and _describe(one, referrer, _attributes(referrer), held, suffix)
+    return _describe(one, referrer, _attributes(referrer), held, suffix)
+
+
+def _is_plain(referrer: object) -> bool:
+    return any(base in _mro(type(referrer)) for base in _PLAIN)
 
 
 def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:

@@ -37,7 +37,7 @@ from pytest_memguard.plugin.alarm import Alarm, Hung
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -241,6 +241,7 @@ class ItemSubject:
         self._inside = inside
         self._makes_instances = _makes_instances(item)
         self._next = _same_again(item)  # one for all: plugins keep it at the item
+        self._silence = _Silence(item.config)
         self._folders = _Folders(item.config)
         self._lists: tuple[tuple[list[Any], int], ...] = ()
         self._limit_s = limit_s
@@ -256,7 +257,7 @@ class ItemSubject:
     def opened(self) -> Iterator[None]:
         """Prepare the item for repeats, and put it back afterwards."""
         with ExitStack() as stack:
-            stack.enter_context(_silent_hooks(self._item.config))
+            stack.enter_context(self._silence.kept())
             if not self._inside:
                 for surrounding in (*_PYTESTS_OWN, *surroundings.ALL):
                     stack.enter_context(surrounding(self._item))
@@ -340,9 +341,9 @@ class ItemSubject:
         item = self._item
         failure = self._report(_phase(item, "setup"), "set-up")
         if failure is None:
-            before = _failed_subtests(item)
+            self._silence.failed = False
             failure = self._report(_phase(item, "call"), "")
-            if failure is None and _failed_subtests(item) != before and not self._accept_failure:
+            if failure is None and self._silence.failed and not self._accept_failure:
                 failure = "failed in a sub-test"
         return self._report(_phase(item, "teardown", self._next), "tear-down") or failure
 
@@ -395,23 +396,20 @@ def _growing_lists(item: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - private 
         yield xml.global_properties  # record_testsuite_property, Hypothesis' statistics
 
 
-def _failed_subtests(item: pytest.Item) -> dict[Any, int]:
-    """Return pytest's own count of failed sub-tests by test; empty before pytest 9."""
-    key = getattr(sys.modules.get("_pytest.subtests"), "failed_subtests_key", None)
-    return dict(item.config.stash.get(key, {})) if key is not None else {}
-
-
 @contextmanager
 def _failed_subtests_kept(item: pytest.Item) -> Iterator[None]:
-    """Let no sub-test that fails in a repeat fail the test."""
-    before = _failed_subtests(item)
+    """Let no sub-test that fails in a repeat fail the test: pytest 9 counts them by test."""
+    key = getattr(sys.modules.get("_pytest.subtests"), "failed_subtests_key", None)
+    counts = item.config.stash.get(key, None) if key is not None else None
+    if counts is None:
+        yield
+        return
+    before = dict(counts)
     try:
         yield
     finally:
-        if _failed_subtests(item) != before:
-            counts = item.config.stash[sys.modules["_pytest.subtests"].failed_subtests_key]
-            counts.clear()
-            counts.update(before)
+        counts.clear()
+        counts.update(before)
 
 
 @contextmanager
@@ -558,26 +556,41 @@ def _is_finished(entry: object) -> bool:
     return isinstance(owner, FixtureDef) and owner.cached_result is None
 
 
-@contextmanager
-def _silent_hooks(config: pytest.Config) -> Iterator[None]:
-    """Let no repeat reach the terminal: sub-tests call ``pytest_runtest_logreport`` themselves."""
-    callers = [
-        getattr(config.hook, name)
-        for name in ("pytest_runtest_logreport", "pytest_warning_recorded", "pytest_exception_interact")
-    ]
-    # Swapping the executor covers the per-directory proxies as well: they share the original's (pluggy 1.x).
-    executors = [caller._hookexec for caller in callers]  # noqa: SLF001 - no public way
-    for caller in callers:
-        caller._hookexec = _no_call  # noqa: SLF001 - see above
-    try:
-        yield
-    finally:
-        for caller, executor in zip(callers, executors, strict=True):
-            caller._hookexec = executor  # noqa: SLF001 - see above
+class _Silence:
+    """
+    Lets no repeat reach the terminal: sub-tests call ``pytest_runtest_logreport`` themselves.
 
+    Attributes:
+        failed: Whether a report that was kept back says that something failed.
 
-def _no_call(*_arguments: object) -> list[object]:
-    return []
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.failed = False
+        hooks = config.hook
+        self._callers = (
+            hooks.pytest_runtest_logreport,
+            hooks.pytest_warning_recorded,
+            hooks.pytest_exception_interact,
+        )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the hooks silent."""
+        # Swapping the executor covers the per-directory proxies as well: they share the original's (pluggy 1.x).
+        executors = [caller._hookexec for caller in self._callers]  # noqa: SLF001 - no public way
+        for caller in self._callers:
+            caller._hookexec = self._note  # type: ignore[misc] # noqa: SLF001 - see above
+        try:
+            yield
+        finally:
+            for caller, executor in zip(self._callers, executors, strict=True):
+                caller._hookexec = executor  # type: ignore[misc] # noqa: SLF001 - see above
+
+    def _note(self, _name: str, _methods: object, arguments: Mapping[str, Any], _first: bool) -> list[object]:  # noqa: FBT001 - pluggy's
+        report = arguments.get("report")
+        self.failed = self.failed or (report is not None and report.failed)
+        return []
 
 
 @contextmanager
@@ -609,7 +622,10 @@ def _same_examples(item: Any) -> Iterator[None]:  # noqa: ANN401 - see _has_own_
     try:
         yield
     finally:
-        setattr(function, _HYPOTHESIS_SETTINGS, before)
+        if before is None:
+            delattr(function, _HYPOTHESIS_SETTINGS)
+        else:
+            setattr(function, _HYPOTHESIS_SETTINGS, before)
 
 
 _HYPOTHESIS_SETTINGS = "_hypothesis_internal_use_settings"
