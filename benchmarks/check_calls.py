@@ -18,7 +18,7 @@ from rounds import BARE, MEMGUARD, MEMORY, arguments, judged, keep, pytest_comma
 
 TARGET = 20_000
 
-_TEST = '''
+_TEST = """
 import json
 import time
 
@@ -45,7 +45,7 @@ def test_calls(memguard):
         assert set(levels) <= {{"clean", "settled"}}, levels
     with open("rounds.json", "w") as file:
         json.dump(rounds[1:], file)
-'''
+"""
 
 
 def main() -> None:

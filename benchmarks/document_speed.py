@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from rounds import MEMORY, arguments, keep, show
+
 from pytest_memguard import registry, store
 from pytest_memguard.config import Settings
 from pytest_memguard.core.document import dumps
@@ -24,7 +26,6 @@ from pytest_memguard.engine.assess import Identity, assess
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Watch
 from pytest_memguard.plugin.plans import plan_for
-from rounds import MEMORY, arguments, keep, show
 
 
 class _Nothing:

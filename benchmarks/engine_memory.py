@@ -70,7 +70,9 @@ def main() -> None:
     rows = [
         (kind, f"{count:,}", f"{size / 2**20:.2f}", f"{size / options.tests:.0f}") for kind, (count, size) in kept[:8]
     ]
-    rows.append(("all", f"{sum(count for _, (count, _) in kept):,}", f"{total / 2**20:.2f}", f"{total / options.tests:.0f}"))
+    rows.append(
+        ("all", f"{sum(count for _, (count, _) in kept):,}", f"{total / 2**20:.2f}", f"{total / options.tests:.0f}")
+    )
     show(f"{options.tests:,} tests: {counted['levels']}", ("kind", "objects", "MiB", "bytes a test"), rows)
     print(f"{total / 2**20:.2f} MiB, {judged(total, TARGET_BYTES * options.tests / 10_000)} (5 MiB for 10,000)")
     keep(options.json, "engine_memory", {"target": TARGET_BYTES, **counted})

@@ -1,7 +1,7 @@
 """
 Whether a large live heap makes a test's measurement dearer: 1,000,000 live objects beside 10,000.
 
-The overhead of a test is the run loop under ``pytest --memguard`` (quick: three runs) less the loop of three plain
+The overhead of a test is the CPU time of the run loop under ``pytest --memguard`` (quick: three runs) less the loop of three plain
 repeats, by the number of tests. A conftest.py makes the objects (dicts that hold a list, so the collector knows both).
 
 Target: overhead with 1,000,000 / overhead with 10,000 <= 1.3.
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from itertools import count as count_up
 from pathlib import Path
 from statistics import median
 
 from rounds import BARE, MEMGUARD, MEMORY, arguments, in_turn, judged, keep, pytest_command, ratio, run, show, with_path
-from suite_ratio import CLOCK_PLUGIN, REPEAT_PLUGIN, write_suite
+from suite_ratio import clocked, write_plugins, write_suite
 
 TARGET = 1.3
 FEW, MANY = 10_000, 1_000_000
@@ -36,16 +37,15 @@ def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse mak
         write_suite(folder / str(count), options.tests, options.work)
         text = f"HELD = [{{number: []}} for number in range({count // 2})]\n"
         (folder / str(count) / "conftest.py").write_text(text, encoding="utf-8")
-    (folder / "repeat_plugin.py").write_text(REPEAT_PLUGIN, encoding="utf-8")
-    (folder / "clock_plugin.py").write_text(CLOCK_PLUGIN, encoding="utf-8")
+    write_plugins(folder)
     switches = {"3 times": ("-p", "repeat_plugin"), "memguard": (*MEMGUARD, "--memguard")}
-    numbers = iter(range(sys.maxsize))
+    numbers = count_up()
 
     def measured(count: int, variant: str) -> float:
         basetemp = folder / f"tmp-{next(numbers)}"
         command = pytest_command("-p", "clock_plugin", "--basetemp", str(basetemp), *switches[variant])
         child = run(command, folder / str(count), {**BARE, **with_path(folder)})
-        return float(next(line for line in child.output.splitlines() if line.startswith("loop_s")).split()[1])
+        return clocked(child.output)[0]
 
     readings = in_turn(
         {
@@ -76,7 +76,7 @@ def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse mak
     of_medians = median(overhead[MANY]) / median(overhead[FEW])
     _, low, high = ratio(overhead[MANY], overhead[FEW])
     print(f"{MANY:,} / {FEW:,} = {of_medians:.2f} ({low:.2f}-{high:.2f}), {judged(of_medians, TARGET)} ({TARGET})")
-    keep(options.json, "live_objects", {"target": TARGET, "tests": options.tests, "loop_s": readings})
+    keep(options.json, "live_objects", {"target": TARGET, "tests": options.tests, "loop_cpu_s": readings})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,20 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from rounds import ALL_PLUGINS, BARE, MEMGUARD, MEMORY, arguments, in_turn, judged, keep, pytest_command, run, show, with_path
+from rounds import (
+    ALL_PLUGINS,
+    BARE,
+    MEMGUARD,
+    MEMORY,
+    arguments,
+    in_turn,
+    judged,
+    keep,
+    pytest_command,
+    run,
+    show,
+    with_path,
+)
 
 TARGET_MS = 5.0
 TARGET_KIB = 1024

@@ -7,9 +7,9 @@ A synthetic suite of 400 tests (functions of 0.2 to 1 ms, fixtures, tmp_path, pa
     3 times     each test three times in a row by pytest's own protocol, reports and all, as pytest-repeat does it,
     memguard    ``--memguard`` in quick mode, which runs a clean test three times as well.
 
-Start-up is taken off: the same command on a suite of one test that skips, so that all is imported but nothing is
-measured. Beside it stands the time inside pytest's run loop alone, where three times as many tests to collect do not
-help memguard.
+Start-up is taken off: the same command on a suite of one test that skips, so nearly all is imported and nothing is
+measured. Beside wall time stands CPU time, which neighbours on the same cores disturb less, and the CPU time of pytest's
+run loop alone, where it is no help to memguard that the plain run has three times as many tests to collect.
 
 Target: memguard / 3 times <= 1.15.
 """
@@ -18,21 +18,37 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from statistics import median
 from textwrap import dedent
 
-from rounds import ALL_PLUGINS, BARE, MEMGUARD, MEMORY, arguments, in_turn, judged, keep, pytest_command, ratio, run, show, with_path
+from rounds import (
+    ALL_PLUGINS,
+    BARE,
+    MEMGUARD,
+    MEMORY,
+    arguments,
+    in_turn,
+    judged,
+    keep,
+    pytest_command,
+    ratio,
+    run,
+    show,
+    with_path,
+)
 
 TARGET = 1.15
 
-_HELP = '''
+_HELP = """
 def work(size):
     table = {str(number): [number] for number in range(size)}
     return sum(len(key) + value[0] for key, value in table.items())
-'''
+"""
 
-REPEAT_PLUGIN = '''
+_REPEAT_PLUGIN = '''
 """Run each test three times, one run after the other, as pytest-repeat does."""
 import pytest
 
@@ -59,8 +75,8 @@ def _copies(item):
     return [item] + [type(item).from_parent(item.parent, name=item.name, callobj=item.obj) for _ in range(2)]
 '''
 
-CLOCK_PLUGIN = '''
-"""Print the seconds spent inside the run loop."""
+_CLOCK_PLUGIN = '''
+"""Print the CPU seconds spent inside the run loop."""
 import time
 
 import pytest
@@ -68,9 +84,9 @@ import pytest
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session):
-    began = time.perf_counter()
+    began = time.process_time()
     result = yield
-    session.config.loop_s = time.perf_counter() - began
+    session.config.loop_s = time.process_time() - began
     return result
 
 
@@ -103,7 +119,7 @@ def _functions(count: int, work: float) -> str:
 
 
 def _fixtures(count: int, work: float) -> str:
-    head = dedent('''
+    head = dedent("""
         @pytest.fixture(scope="module")
         def shared():
             yield {"size": 3}
@@ -120,7 +136,7 @@ def _fixtures(count: int, work: float) -> str:
         def patched(monkeypatch, box):
             monkeypatch.setenv("BOX", str(len(box)))
             return box
-    ''')
+    """)
     tests = (
         f"def test_{n}({'patched' if n % 2 else 'box'}, shared):\n    assert work({_size(n, work)}) >= 0\n"
         for n in range(count)
@@ -167,65 +183,87 @@ def main() -> None:
 
 def _measure(folder: Path, options) -> None:  # noqa: ANN001 - what argparse makes
     write_suite(folder / "suite", options.tests, options.work)
-    write_suite(folder / "empty", 0, 0)
+    (folder / "empty").mkdir()
+    (folder / "empty" / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     skips = "import pytest\n\n\ndef test_skips():\n    pytest.skip('nothing to measure')\n"
     (folder / "empty" / "test_skips.py").write_text(skips, encoding="utf-8")
-    (folder / "repeat_plugin.py").write_text(REPEAT_PLUGIN, encoding="utf-8")
-    (folder / "clock_plugin.py").write_text(CLOCK_PLUGIN, encoding="utf-8")
-    loops: dict[str, list[float]] = {}
+    write_plugins(folder)
+    environment = {**(ALL_PLUGINS if options.all_plugins else BARE), **with_path(folder)}
     off = ("-p", "no:memguard") if options.all_plugins else ()
     switches = {
         "once": off,
         "3 times": (*off, "-p", "repeat_plugin"),
         "memguard": ("--memguard",) if options.all_plugins else (*MEMGUARD, "--memguard"),
     }
-    environment = {**(ALL_PLUGINS if options.all_plugins else BARE), **with_path(folder)}
+    cpu: dict[str, list[float]] = {}
+    loops: dict[str, list[float]] = {}
+    numbers = count()
 
     def measured(suite: str, variant: str) -> float:
-        number = sum(map(len, loops.values()))
-        basetemp = folder / f"tmp-{suite}-{variant.replace(' ', '')}-{number}"
-        command = pytest_command("-p", "clock_plugin", "--basetemp", str(basetemp), *switches[variant])
-        child = run(command, folder / suite, environment)
-        if suite == "suite":
-            line = next(line for line in child.output.splitlines() if line.startswith("loop_s"))
-            loops.setdefault(variant, []).append(float(line.split()[1]))
-            assert int(line.split()[3]) == options.tests * (3 if variant == "3 times" else 1), child.output
+        more = ("-p", "clock_plugin", "--basetemp", str(folder / f"tmp-{next(numbers)}"))
+        child = run(pytest_command(*more, *switches[variant]), folder / suite, environment)
+        loop_s, tests = clocked(child.output)
+        assert tests == (options.tests if suite == "suite" else 1) * (3 if variant == "3 times" else 1), child.output
+        cpu.setdefault(f"{suite} {variant}", []).append(child.cpu_s)
+        loops.setdefault(f"{suite} {variant}", []).append(loop_s)
         return child.wall_s
 
-    variants = {
-        f"{suite} {variant}": lambda suite=suite, variant=variant: measured(suite, variant)
-        for variant in switches
-        for suite in ("empty", "suite")
-    }
-    readings = in_turn(variants, options.rounds)
-    wall = {
-        variant: [
-            whole - start
-            for whole, start in zip(readings[f"suite {variant}"], readings[f"empty {variant}"], strict=True)
-        ]
-        for variant in switches
-    }
-    loop = {variant: values[1:] for variant, values in loops.items()}  # without the round that does not count
+    wall = in_turn(
+        {
+            f"{suite} {variant}": lambda suite=suite, variant=variant: measured(suite, variant)
+            for variant in switches
+            for suite in ("empty", "suite")
+        },
+        options.rounds,
+    )
+    cpu = {name: values[1:] for name, values in cpu.items()}  # without the round that does not count
+    loop = {variant: loops[f"suite {variant}"][1:] for variant in switches}
+    net_wall, net_cpu = _less_start(wall, switches), _less_start(cpu, switches)
     rows = [
         (
             variant,
-            f"{median(readings[f'empty {variant}']) * 1e3:.0f}",
-            f"{median(wall[variant]) * 1e3:.0f}",
-            f"{ratio(wall[variant], wall['once'])[0]:.2f}",
-            f"{ratio(wall[variant], wall['3 times'])[0]:.3f}",
-            f"{median(loop[variant]) * 1e3:.0f}",
-            f"{ratio(loop[variant], loop['3 times'])[0]:.3f}",
+            f"{median(wall[f'empty {variant}']) * 1e3:.0f}",
+            *_columns(net_wall, variant),
+            *_columns(net_cpu, variant),
+            *_columns(loop, variant),
             f"{median(loop[variant]) / options.tests * 1e6:.0f}",
         )
         for variant in switches
     ]
-    header = ("variant", "start ms", "suite ms", "x once", "x 3 times", "loop ms", "x 3 times", "us a test")
+    x = "x 3 times"
+    header = ("variant", "start ms", "wall ms", x, "CPU ms", x, "loop CPU ms", x, "us a test")
     show(f"{options.tests} tests, median of {options.rounds} rounds", header, rows)
-    for label, values in (("suite", wall), ("run loop", loop)):
+    for label, values in (("wall", net_wall), ("CPU", net_cpu), ("run loop, CPU", loop)):
         middle, low, high = ratio(values["memguard"], values["3 times"])
         print(f"{label}: memguard / 3 times = {middle:.3f} ({low:.3f}-{high:.3f}), {judged(middle, TARGET)} ({TARGET})")
-    figures = {"target": TARGET, "tests": options.tests, "wall_s": readings, "suite_s": wall, "loop_s": loop}
+    figures = {"target": TARGET, "tests": options.tests, "wall_s": wall, "cpu_s": cpu, "loop_cpu_s": loop}
     keep(options.json, "suite_ratio", figures)
+
+
+def write_plugins(folder: Path) -> None:
+    """Write the plugins that repeat and that clock into *folder*."""
+    (folder / "repeat_plugin.py").write_text(_REPEAT_PLUGIN, encoding="utf-8")
+    (folder / "clock_plugin.py").write_text(_CLOCK_PLUGIN, encoding="utf-8")
+
+
+def clocked(output: str) -> tuple[float, int]:
+    """Return what the clock plugin printed: CPU seconds of the run loop, and the number of tests."""
+    words = next(line for line in output.splitlines() if line.startswith("loop_s")).split()
+    return float(words[1]), int(words[3])
+
+
+def _less_start(readings: dict[str, list[float]], variants: Iterable[str]) -> dict[str, list[float]]:
+    return {
+        variant: [
+            whole - start
+            for whole, start in zip(readings[f"suite {variant}"], readings[f"empty {variant}"], strict=True)
+        ]
+        for variant in variants
+    }
+
+
+def _columns(values: dict[str, list[float]], variant: str) -> tuple[str, str]:
+    return f"{median(values[variant]) * 1e3:.0f}", f"{ratio(values[variant], values['3 times'])[0]:.3f}"
 
 
 if __name__ == "__main__":

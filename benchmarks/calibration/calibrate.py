@@ -41,13 +41,12 @@ NOT_COUNTED = (Level.SKIPPED, Level.UNMEASURED)
 
 
 def class_of(length: str, shape: str, holder: str) -> str:
-    """Pool ends that are equally telling: steady growth, and growth that comes in uneven lumps."""
-    uneven = shape == "late"
+    """Pool ends that are equally telling: uneven growth of memory that nothing is seen to hold is not as good as others."""
     if holder == "unseen":
         return f"{length} unseen"
-    if uneven and holder in ("native", "sampled"):
+    if shape == "late" and holder in ("native", "sampled"):
         return f"{length} uneven native"
-    return f"{length} uneven" if uneven else f"{length} steady"
+    return f"{length} steady"
 
 
 def end_of(result: SubjectResult) -> str | None:
@@ -79,7 +78,7 @@ def short_end_of(result: SubjectResult) -> str | None:
 
 
 def _strength(name: str) -> int:
-    return ("steady", "uneven", "native", "unseen").index(name.split()[-1])
+    return ("steady", "native", "unseen").index(name.split()[-1])
 
 
 def count(options: argparse.Namespace) -> int:
@@ -134,10 +133,15 @@ def table(_options: argparse.Namespace) -> int:
                 name = class_of(length, shape, holder)
                 key = f'("{length}", "{shape}", "{holder}")'
                 clean.append(f"    {key}: {upper_bound(counts['clean'].get(name, 0)) / tests['clean']:.3g},")
-                leaking.append(f"    {key}: {max(1, counts['leaking'].get(name, 0)) / tests['leaking']:.3g},")
+                leaking.append(
+                    f"    {key}: {min(tests['leaking'], max(1, counts['leaking'].get(name, 0))) / tests['leaking']:.3g},"
+                )
     TABLE.write_text(
         TEMPLATE.format(
-            clean_tests=tests["clean"], leaking_tests=tests["leaking"], clean="\n".join(clean), leaking="\n".join(leaking)
+            clean_tests=tests["clean"],
+            leaking_tests=tests["leaking"],
+            clean="\n".join(clean),
+            leaking="\n".join(leaking),
         ),
         encoding="utf-8",
     )

@@ -73,10 +73,8 @@ class Recorder:
         if metric not in self.metrics:
             return 0
         at = self.metrics.index(metric)
-        for read, first in reversed(self._readers):
-            if first <= at:
-                read(self._row, first)
-                break
+        read, first = next(one for one in reversed(self._readers) if one[1] <= at)
+        read(self._row, first)
         return self._row[at]
 
     def phase_count(self, phase: Phase) -> int:

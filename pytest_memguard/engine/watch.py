@@ -131,7 +131,7 @@ class Watch:
             elif act is Act.CONFIRM:
                 self._settle_all_and_read(phase)
             elif act is Act.CLIMB:
-                self._looking = self.check() if self.check is not None else None
+                self._looking = self._new_check()
                 self._purge_settle_and_read(phase)
             else:
                 self._run_and_read(phase, times, thoroughly=act is Act.COLLECT)
@@ -146,7 +146,9 @@ class Watch:
     def _hurry(self) -> None:
         spent = self.clock() - self._began_s
         climbed = self.recorder.phase_count(Phase.CLIMB) - 1
-        if climbed >= 0 and spent > self.budget.patience_s and not self.plan.hurried and climbed <= HURRIED_CLIMB:
+        # A short ladder may be in its confirmation by then: cut shorter, that would have gone past its end.
+        still_climbs = 0 <= climbed <= HURRIED_CLIMB and not self.recorder.phase_count(Phase.CONFIRM)
+        if still_climbs and spent > self.budget.patience_s and not self.plan.hurried:
             self.plan = replace(self.plan, hurried=True)
 
     # -- one run, one reading -----------------------------------------------------------------------------------------
@@ -215,6 +217,12 @@ class Watch:
         return self.recorder.count(THREADS)
 
     # -- the holder ---------------------------------------------------------------------------------------------------
+
+    def _new_check(self) -> HolderCheck | None:
+        try:
+            return self.check() if self.check is not None else None
+        except Exception:  # noqa: BLE001 - it maps memory, which may be limited; the verdict must not hang on that
+            return None
 
     def _begin_looking(self) -> Holder:
         if self._looking is None:

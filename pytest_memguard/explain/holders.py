@@ -225,9 +225,15 @@ def _own_limit(container: Any) -> int | None:  # noqa: ANN401 - see _length
     if type(container) is _LRU:
         limit = container.cache_parameters()["maxsize"]
         return None if limit is None else int(limit)
-    if isinstance(container, deque):
-        return container.maxlen
+    if _is_a(container, deque):
+        limit = deque.maxlen.__get__(container)
+        return None if limit is None else int(limit)
     return None
+
+
+def _is_a(one: object, *kinds: type) -> bool:
+    """Whether *one* is of such a type; unlike isinstance this does not ask for its ``__class__``, which may be code."""
+    return issubclass(type(one), kinds)
 
 
 def _lru_name(cache: Any) -> str:  # noqa: ANN401 - see _length
@@ -265,7 +271,7 @@ def _is_plain(referrer: object) -> bool:
 
 
 def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:
-    return isinstance(owner, (ModuleType, type)) or _attributes(owner) is names
+    return _is_a(owner, ModuleType, type) or _attributes(owner) is names
 
 
 def _attributes(owner: object) -> dict[Any, Any]:
@@ -287,9 +293,9 @@ def _members(owner: object) -> Iterator[tuple[str, Any]]:
 
 def _describe(one: _Grown, owner: object, names: dict[Any, Any], held: object, suffix: str) -> bool:
     attribute = next((key for key, value in list(names.items()) if value is held), None)
-    if not isinstance(attribute, str):
+    if type(attribute) is not str:
         return False
-    is_global = isinstance(owner, (ModuleType, type))
+    is_global = _is_a(owner, ModuleType, type)
     one.name = f"{_owner_name(owner, names)}.{attribute}{suffix}"
     if one.limit is None and not suffix:
         one.limit = _constant_limit(one, attribute, names) if is_global else _attribute_limit(one, names)
@@ -299,7 +305,7 @@ def _describe(one: _Grown, owner: object, names: dict[Any, Any], held: object, s
 def _owner_name(owner: object, names: dict[Any, Any]) -> str:
     if type(owner) is ModuleType:
         return str(names.get("__name__", "?"))
-    kind = owner if isinstance(owner, type) else type(owner)
+    kind: Any = owner if _is_a(owner, type) else type(owner)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -310,7 +316,7 @@ def _attribute_limit(one: _Grown, names: dict[Any, Any]) -> int | None:
 
 def _constant_limit(one: _Grown, attribute: str, names: dict[Any, Any]) -> int | None:
     """Return a constant of a module or class that one function there uses together with the container."""
-    functions = [value for value in list(names.values()) if isinstance(value, FunctionType)]
+    functions = [value for value in list(names.values()) if type(value) is FunctionType]
     limits = [
         value
         for key, value in list(names.items())
@@ -355,7 +361,7 @@ def _rebound(home: str, newborn: list[Any], runs: int) -> Holder | None:
     """
     module = sys.modules.get(home)
     born = {id(one): one for one in newborn}
-    for owner in (module, *(value for value in _attributes(module).values() if isinstance(value, type))):
+    for owner in (module, *(value for value in _attributes(module).values() if _is_a(value, type))):
         for name, value in list(_attributes(owner).items()):
             if id(value) in born and _links(value, born) >= max(2.0, runs / 2):
                 return Holder("rebound", f"{_owner_name(owner, _attributes(owner))}.{name}", None, 1.0)

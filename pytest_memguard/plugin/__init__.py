@@ -58,8 +58,8 @@ class _Receiver:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
-        """Take over a finished worker's own figures."""
-        if "memguard" in getattr(node, "workeroutput", {}):
+        """Take over a finished worker's own figures, or its complaint."""
+        if {"memguard", "memguard-error"} & set(getattr(node, "workeroutput", ())):
             _guarding().take_over_worker(self._config, node)
 
 

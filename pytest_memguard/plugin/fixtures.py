@@ -17,7 +17,7 @@ from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import guarding, repeat, surroundings
-from pytest_memguard.plugin.plans import plan_for
+from pytest_memguard.plugin.plans import PATIENCE_S, plan_for
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.watch import Record
 
 __all__ = ["MemoryGuard"]
+
 
 class _CallableSubject:
     """A callable and its arguments; what it raises is the user's own and goes to the test."""
@@ -113,7 +114,7 @@ class MemoryGuard:
     def _measured(self, subject: _CallableSubject) -> Record:
         settings = guarding.start(self._request.config).settings
         plan = plan_for(settings, self._mark, curious=True)
-        budget = Budget(settings.budget_s, min(2.0, settings.budget_s / 4))
+        budget = Budget(settings.budget_s, min(PATIENCE_S, settings.budget_s / 4))
         with ExitStack() as stack:
             for surrounding in surroundings.AROUND_CALLABLES:
                 stack.enter_context(surrounding(self._item))

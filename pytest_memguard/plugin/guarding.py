@@ -113,7 +113,12 @@ def collected(config: pytest.Config, items: list[pytest.Item]) -> None:
     try:
         wanted = sum([_is_wanted(item, guarding.settings) for item in items])
     except ConfigError as error:
-        raise pytest.UsageError(str(error)) from error
+        if not is_worker(config):
+            raise pytest.UsageError(str(error)) from error
+        # An error here would look like a crash of the worker: let it find no tests, and tell the controller why.
+        config.workeroutput["memguard-error"] = str(error)  # type: ignore[attr-defined] # xdist's
+        items.clear()
+        return
     if wanted and not config.option.collectonly:
         guard_of(config, wanted)
 
@@ -157,10 +162,12 @@ def worker_of(config: pytest.Config) -> str | None:
 
 
 def id_of(item: pytest.Item) -> str:
-    """Return the node id as it is without xdist, whose ``--dist=loadgroup`` appends the group."""
-    if not is_worker(item.config) or item.config.getoption("dist") != "loadgroup":
+    """Return the node id as it is without xdist, whose ``--dist=loadgroup`` appends the test's groups."""
+    if not getattr(item.config.option, "loadgroup", False):
         return item.nodeid
-    return item.nodeid.rpartition("@")[0] if item.get_closest_marker("xdist_group") else item.nodeid
+    marked = list(item.iter_markers("xdist_group"))
+    groups = {str(marker.args[0] if marker.args else marker.kwargs.get("name", "default")) for marker in marked}
+    return item.nodeid.removesuffix(f"@{'_'.join(sorted(groups))}")
 
 
 def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a report with an attribute of ours
@@ -176,7 +183,15 @@ def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a r
 
 
 def take_over_worker(config: pytest.Config, node: Any) -> None:  # noqa: ANN401 - an xdist class
-    """Add a worker's seconds and control readings."""
+    """
+    Add a worker's seconds and control readings.
+
+    Raises:
+        pytest.UsageError: it met a marker with a wrong argument.
+
+    """
+    if "memguard-error" in node.workeroutput:
+        raise pytest.UsageError(node.workeroutput["memguard-error"])
     figures = json.loads(node.workeroutput["memguard"])
     guarding = start(config)
     guarding.repeat_s += figures["repeat_s"]
@@ -211,9 +226,7 @@ def _write(config: pytest.Config, guarding: Guarding, path: str) -> None:
     from pytest_memguard.config import output_path  # noqa: PLC0415 - see above
 
     try:
-        result = replace(
-            guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath)
-        )
+        result = replace(guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath))
         store.write(result, output_path(path, config.invocation_params.dir))
     except DocumentError as error:
         guarding.problem = str(error)

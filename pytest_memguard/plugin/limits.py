@@ -67,9 +67,7 @@ def _peak(subject: Subject) -> int:
             tracemalloc.stop()
 
 
-def _check_cycles(
-    item: pytest.Item, subject: Subject, control: Callable[[], ItemSubject | None]
-) -> LeakError | None:
+def _check_cycles(item: pytest.Item, subject: Subject, control: Callable[[], ItemSubject | None]) -> LeakError | None:
     marker = item.get_closest_marker("no_cycles")
     if marker is None:
         return None
@@ -82,9 +80,7 @@ def _check_cycles(
                 found -= _cyclic_garbage(empty)
     if found <= most:
         return None
-    return CycleError(
-        f"one run left {found} objects that only the garbage collector frees; no_cycles allows {most}"
-    )
+    return CycleError(f"one run left {found} objects that only the garbage collector frees; no_cycles allows {most}")
 
 
 def _cyclic_garbage(subject: Subject) -> int:

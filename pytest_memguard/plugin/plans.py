@@ -1,4 +1,4 @@
-"""From settings and a marker to the plan of one measurement."""
+"""From settings and a marker to the plan of one measurement, and what a whole suite may spend on weak signs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pytest_memguard.core.policies import readings_needed
 if TYPE_CHECKING:
     from pytest_memguard.config import Settings
 
-__all__ = ["SCREENS", "plan_for"]
+__all__ = ["PATIENCE_S", "SCREENS", "Credit", "plan_for"]
 
 #: Repeats of a test that never grows, by mode.
 SCREENS = {"quick": 2, "standard": 4, "deep": 16, "native": 2}
 _PATIENCE = {"quick": 4, "standard": 8, "deep": 16, "native": 4}
 _NATIVE_BATCH = 32
+#: Seconds after which a test is decided on fewer runs; generous, so that a busy machine does not change verdicts.
+PATIENCE_S = 8.0
 _DEFAULT_MAX_RUNS = 65
 #: Share of tests that leak: of tests somebody marked, and of any test of a suite.
 _PRIOR_MARKED, _PRIOR_SUITE = 0.02, 0.002
@@ -43,3 +45,28 @@ def plan_for(settings: Settings, mark: marks.MarkSettings | None, *, curious: bo
         allow=mark.allow if mark is not None else (),
         metrics=mark.metrics if mark is not None else (),
     )
+
+
+class Credit:
+    """
+    Seconds that whole-suite runs may spend on following weak signs.
+
+    A small suite has some to spare at once; a large one earns five in a hundred of its plain time. Without credit a
+    sign that only native memory moved is let go, and a racy test is screened no longer than others.
+    """
+
+    def __init__(self, tests: int) -> None:
+        self._left_s = max(0.25, 3.0 - 0.01 * tests)
+
+    def earn(self, plain_s: float) -> None:
+        """Add what a test's plain run earns."""
+        self._left_s += 0.05 * plain_s
+
+    def spend(self, seconds: float) -> None:
+        """Take off what following a weak sign cost."""
+        self._left_s -= seconds
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is any."""
+        return self._left_s > 0

@@ -13,9 +13,7 @@ import faulthandler
 import functools
 import logging
 import os
-import shutil
 import sys
-import threading
 import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
@@ -32,14 +30,12 @@ from _pytest.runner import CallInfo
 from _pytest.skipping import evaluate_xfail_marks
 
 from pytest_memguard.errors import LeakError, SubjectFailed
-from pytest_memguard.plugin import surroundings
+from pytest_memguard.plugin import surroundings, traces
 from pytest_memguard.plugin.alarm import Alarm, Hung
 
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 __all__ = [
     "ItemSubject",
@@ -48,7 +44,9 @@ __all__ = [
     "can_repeat",
     "empty_item",
     "finish_user_run",
+    "is_failed",
     "is_set_up",
+    "is_unexpected_pass",
     "may_fail_as_leak",
     "report_failure",
     "tear_down",
@@ -136,9 +134,7 @@ def may_fail_as_leak(item: pytest.Item, *, is_marked: bool) -> bool:
     return any(isinstance(kind, type) and issubclass(LeakError, kind) for kind in raises)
 
 
-def report_failure(
-    item: pytest.Item, call: CallInfo[None], error: LeakError, short: str
-) -> pytest.TestReport:
+def report_failure(item: pytest.Item, call: CallInfo[None], error: LeakError, short: str) -> pytest.TestReport:
     """Report the call phase anew, as failed with *error*; ``xfail`` and every plugin have their say as always."""
     try:
         raise error
@@ -151,6 +147,16 @@ def report_failure(
         entry = ReprTraceback([ReprEntryNative([_sendable(f"{error}\n")])], None, style="native")
         report.longrepr = ExceptionChainRepr([(entry, crash, None)])
     return report
+
+
+def is_failed(report: pytest.TestReport) -> bool:
+    """Whether something failed the test though its body passed; an unexpected pass is for ``xfail`` to judge."""
+    return report.failed and not is_unexpected_pass(report)
+
+
+def is_unexpected_pass(report: pytest.TestReport) -> bool:
+    """Whether a strict ``xfail`` failed the test because it passed."""
+    return isinstance(report.longrepr, str) and report.longrepr.startswith("[XPASS(strict)]")
 
 
 def _made_report(item: Any, call: CallInfo[None]) -> pytest.TestReport:  # noqa: ANN401 - private attributes
@@ -241,8 +247,9 @@ class ItemSubject:
         self._inside = inside
         self._makes_instances = _makes_instances(item)
         self._next = _same_again(item)  # one for all: plugins keep it at the item
-        self._silence = _Silence(item.config)
-        self._folders = _Folders(item.config)
+        self._silence = traces.Silence(item.config)
+        self._examples = traces.Examples(item)
+        self._folders = traces.Folders(item.config)
         self._lists: tuple[tuple[list[Any], int], ...] = ()
         self._limit_s = limit_s
         self._alarm = Alarm(limit_s)
@@ -263,7 +270,7 @@ class ItemSubject:
                     stack.enter_context(surrounding(self._item))
                 stack.enter_context(self._hushed())
                 self._alarm = Alarm(self._limit_s)  # pytest-timeout has let go of the signal by now
-            stack.enter_context(_same_examples(self._item))
+            stack.enter_context(self._examples.kept())
             stack.enter_context(self._folders.watched())
             stack.enter_context(self._kept())
             self._lists = tuple((entries, len(entries)) for entries in _growing_lists(self._item))
@@ -367,6 +374,7 @@ class ItemSubject:
         item = self._item
         for entries, length in self._lists:
             del entries[length:]
+        self._examples.again()
         item._initrequest()  # noqa: SLF001 - see the module
         if self._makes_instances:
             # pytest keeps the instance: a test that sets self.x would see it again.
@@ -397,56 +405,6 @@ def _growing_lists(item: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - private 
 
 
 @contextmanager
-def _failed_subtests_kept(item: pytest.Item) -> Iterator[None]:
-    """Let no sub-test that fails in a repeat fail the test: pytest 9 counts them by test."""
-    key = getattr(sys.modules.get("_pytest.subtests"), "failed_subtests_key", None)
-    counts = item.config.stash.get(key, None) if key is not None else None
-    if counts is None:
-        yield
-        return
-    before = dict(counts)
-    try:
-        yield
-    finally:
-        counts.clear()
-        counts.update(before)
-
-
-@contextmanager
-def _uncaught_errors_kept(item: pytest.Item) -> Iterator[None]:
-    """Drop what threads and finalizers of repeats raise, and keep what the user's run raised for its tear-down."""
-    queues = [queue for module, name in _QUEUES if (queue := _queue(item, module, name)) is not None]
-    waiting = [tuple(queue) for queue in queues]
-    hooks = sys.unraisablehook, threading.excepthook
-    for queue in queues:
-        queue.clear()
-    sys.unraisablehook = threading.excepthook = _do_nothing_with
-    try:
-        yield
-    finally:
-        sys.unraisablehook, threading.excepthook = hooks
-        for queue, entries in zip(queues, waiting, strict=True):
-            queue.clear()
-            queue.extend(entries)
-
-
-#: Where pytest 8.4 and later keep such errors until the next phase ends.
-_QUEUES = (
-    ("_pytest.unraisableexception", "unraisable_exceptions"),
-    ("_pytest.threadexception", "thread_exceptions"),
-)
-
-
-def _queue(item: pytest.Item, module: str, name: str) -> deque[Any] | None:
-    key = getattr(sys.modules.get(module), name, None)
-    return item.config.stash.get(key, None) if key is not None else None
-
-
-def _do_nothing_with(_error: object, /) -> None:
-    pass
-
-
-@contextmanager
 def _faulthandler_timer(item: pytest.Item) -> Iterator[None]:
     """Stop pytest's own dump timer, which spans all of the item, and start it again."""
     timeout = float(item.config.getini("faulthandler_timeout") or 0.0)
@@ -461,8 +419,8 @@ def _faulthandler_timer(item: pytest.Item) -> Iterator[None]:
 
 
 _PYTESTS_OWN: tuple[Callable[[pytest.Item], AbstractContextManager[None]], ...] = (
-    _failed_subtests_kept,
-    _uncaught_errors_kept,
+    traces.failed_subtests_kept,
+    traces.uncaught_errors_kept,
     _faulthandler_timer,
 )
 
@@ -490,61 +448,6 @@ def unrecorded() -> Iterator[None]:
             handler.stream.truncate()
 
 
-class _Folders:
-    """
-    The temporary folders that repeats make, by ``tmp_path`` or by ``tmp_path_factory``.
-
-    They are taken away after each run, so that nothing piles up and their numbers are used again (names of paths are
-    immortal on Python 3.12).
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._factory: Any = getattr(config, "_tmp_path_factory", None)
-        self._made: list[tuple[Path, str]] = []
-        self._numbers: dict[str, int] = {}
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Note every folder that is made from here on."""
-        if self._factory is None or "mktemp" in vars(self._factory):
-            yield
-            return
-        self._numbers = dict(getattr(self._factory, "_next_number", {}))  # pytest 9.2 and later count by themselves
-        self._factory.mktemp = self._make
-        try:
-            yield
-        finally:
-            del self._factory.mktemp
-
-    def _make(self, basename: str, numbered: bool = True) -> Path:  # noqa: FBT001, FBT002 - pytest's signature
-        path: Path = type(self._factory).mktemp(self._factory, basename, numbered)
-        self._made.append((path, basename))
-        return path
-
-    def take_away(self, *, keep: bool) -> None:
-        """Remove what was made since the last time, unless it is to be kept."""
-        if not self._made:
-            return
-        for path, basename in reversed(() if keep else self._made):
-            shutil.rmtree(path, ignore_errors=True)
-            self._count_back(path, basename)
-        self._made.clear()
-
-    def _count_back(self, path: Path, basename: str) -> None:
-        """Let the link to the newest folder point to the one before it, and the next one have the same number."""
-        numbers = getattr(self._factory, "_next_number", None)
-        if numbers is not None:
-            numbers.clear()
-            numbers.update(self._numbers)
-        link = path.with_name(f"{basename}current")
-        number = path.name[len(basename) :]
-        if number.isdecimal() and link.is_symlink():
-            link.unlink()
-            before = path.with_name(f"{basename}{int(number) - 1}")
-            if before.is_dir():
-                link.symlink_to(before)
-
-
 def _drop_finished(entries: list[Any], length: int) -> None:
     """Drop what a run added for function fixtures that are gone: pytest itself would never look at it again."""
     if len(entries) > length:
@@ -554,79 +457,3 @@ def _drop_finished(entries: list[Any], length: int) -> None:
 def _is_finished(entry: object) -> bool:
     owner = getattr(entry.func, "__self__", None) if isinstance(entry, functools.partial) else None
     return isinstance(owner, FixtureDef) and owner.cached_result is None
-
-
-class _Silence:
-    """
-    Lets no repeat reach the terminal: sub-tests call ``pytest_runtest_logreport`` themselves.
-
-    Attributes:
-        failed: Whether a report that was kept back says that something failed.
-
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.failed = False
-        hooks = config.hook
-        self._callers = (
-            hooks.pytest_runtest_logreport,
-            hooks.pytest_warning_recorded,
-            hooks.pytest_exception_interact,
-        )
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep the hooks silent."""
-        # Swapping the executor covers the per-directory proxies as well: they share the original's (pluggy 1.x).
-        executors = [caller._hookexec for caller in self._callers]  # noqa: SLF001 - no public way
-        for caller in self._callers:
-            caller._hookexec = self._note  # type: ignore[misc] # noqa: SLF001 - see above
-        try:
-            yield
-        finally:
-            for caller, executor in zip(self._callers, executors, strict=True):
-                caller._hookexec = executor  # type: ignore[misc] # noqa: SLF001 - see above
-
-    def _note(self, _name: str, _methods: object, arguments: Mapping[str, Any], _first: bool) -> list[object]:  # noqa: FBT001 - pluggy's
-        report = arguments.get("report")
-        self.failed = self.failed or (report is not None and report.failed)
-        return []
-
-
-@contextmanager
-def _same_examples(item: Any) -> Iterator[None]:  # noqa: ANN401 - see _has_own_instance
-    """
-    Let Hypothesis draw the same few examples at each repeat, and leave its database alone.
-
-    With other examples at each run its own caches fill for thousands of runs. A ``@given`` method would be refused
-    on a new instance (its own plugin allows that for parametrized tests in the same way), and a busy machine must
-    not break a deadline.
-    """
-    function = getattr(item, "obj", None)
-    function = getattr(function, "__func__", function)
-    if not getattr(function, "is_hypothesis_test", False):
-        yield
-        return
-    hypothesis = sys.modules["hypothesis"]
-    before = getattr(function, _HYPOTHESIS_SETTINGS, None)
-    parent = before or hypothesis.settings.default
-    fewer = hypothesis.settings(
-        parent=parent,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        max_examples=min(parent.max_examples, _EXAMPLES),
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    setattr(function, _HYPOTHESIS_SETTINGS, fewer)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(function, _HYPOTHESIS_SETTINGS)
-        else:
-            setattr(function, _HYPOTHESIS_SETTINGS, before)
-
-
-_HYPOTHESIS_SETTINGS = "_hypothesis_internal_use_settings"
-_EXAMPLES = 20

@@ -25,7 +25,7 @@ from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
-from pytest_memguard.plugin.plans import SCREENS, plan_for
+from pytest_memguard.plugin.plans import PATIENCE_S, SCREENS, Credit, plan_for
 from pytest_memguard.plugin.status import StatusLine
 from pytest_memguard.plugin.surroundings import keep_doctest_globals
 from pytest_memguard.renderers import terminal
@@ -40,48 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
-_MANY_LEAKS = 20
 #: From here on decisions are made early, and from there on growth is reported without being followed.
 _DEAR, _DEAR_S = 4.0, 20.0
 _FOLLOWING, _FOLLOWING_S = 10.0, 60.0
 
 
-class Credit:
-    """
-    Seconds that whole-suite runs may spend on following weak signs.
-
-    A small suite has some to spare at once; a large one earns five in a hundred of its plain time. Without credit a
-    sign that only native memory moved is let go, and a racy test is screened no longer than others.
-    """
-
-    def __init__(self, tests: int) -> None:
-        self._left_s = max(0.25, 3.0 - 0.01 * tests)
-
-    def earn(self, plain_s: float) -> None:
-        """Add what a test's plain run earns."""
-        self._left_s += 0.05 * plain_s
-
-    def spend(self, seconds: float) -> None:
-        """Take off what following a weak sign cost."""
-        self._left_s -= seconds
-
-    @property
-    def is_left(self) -> bool:
-        """Whether there is any."""
-        return self._left_s > 0
-
-
 def _home_of(item: pytest.Item) -> str:
     return str(getattr(getattr(item, "module", None), "__name__", ""))
-
-
-def _is_failed(report: pytest.TestReport) -> bool:
-    """Whether something failed the test though its body passed; an unexpected pass is for ``xfail`` to judge."""
-    return report.failed and not _is_unexpected_pass(report)
-
-
-def _is_unexpected_pass(report: pytest.TestReport) -> bool:
-    return isinstance(report.longrepr, str) and report.longrepr.startswith("[XPASS(strict)]")
 
 
 def _safe(reset: Callable[[], object]) -> Callable[[], object]:
@@ -113,7 +78,6 @@ class Guard:
         self._teardown_error: BaseException | None = None
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
-        self._leaks = 0
         self.expectations = Expectations()
 
     @functools.cached_property
@@ -238,7 +202,7 @@ class Guard:
         if report.skipped and not hasattr(report, "wasxfail"):
             return "it was skipped"
         accepts_failure = mark is not None and not mark.only_if_passed
-        if not accepts_failure and (call.excinfo is not None or self._part_failed or _is_failed(report)):
+        if not accepts_failure and (call.excinfo is not None or self._part_failed or repeat.is_failed(report)):
             return "it did not pass"
         if not repeat.may_fail_as_leak(item, is_marked=mark is not None):
             return "it is expected to fail, and not with a LeakError"
@@ -299,9 +263,7 @@ class Guard:
                 error = self._check_limits(item, subject, identity)
         return error
 
-    def _check_limits(
-        self, item: pytest.Item, subject: repeat.ItemSubject, identity: Identity
-    ) -> LeakError | None:
+    def _check_limits(self, item: pytest.Item, subject: repeat.ItemSubject, identity: Identity) -> LeakError | None:
         try:
             return limits.check(item, subject, functools.partial(self._control_subject, item))
         except SubjectFailed as failure:
@@ -347,11 +309,10 @@ class Guard:
         return self._guarding.repeat_s <= _FOLLOWING * self._guarding.plain_s + _FOLLOWING_S
 
     def _budget(self) -> Budget:
-        # Where many tests leak, it is mostly through one cause: the later ones are decided on fewer runs. So is
-        # what comes after repeats have taken many times the plain run.
+        # What comes after repeats have taken many times the plain run is decided on fewer runs.
         total_s, guarding = self._settings.budget_s, self._guarding
-        hurried = self._leaks >= _MANY_LEAKS or guarding.repeat_s > _DEAR * guarding.plain_s + _DEAR_S
-        return Budget(total_s, 0.0 if hurried else min(2.0, total_s / 4))
+        hurried = guarding.repeat_s > _DEAR * guarding.plain_s + _DEAR_S
+        return Budget(total_s, 0.0 if hurried else min(PATIENCE_S, total_s / 4))
 
     def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
         if record.step.end == "confirmed" and self._control is None:
@@ -395,7 +356,7 @@ class Guard:
     def _failed(
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, error: LeakError
     ) -> pytest.TestReport:
-        if report.failed and not _is_unexpected_pass(report):
+        if report.failed and not repeat.is_unexpected_pass(report):
             report.sections.append(("memory leak", str(error)))  # accepted by only_if_passed=False, but no better news
             return report
         self._busy = True
@@ -417,7 +378,6 @@ class Guard:
     def add(self, result: SubjectResult) -> None:
         """Take a result; it travels on the report of the test's current phase."""
         self._waiting.append(result)
-        self._leaks += result.verdict.level is Level.LEAK
 
     @property
     def is_repeating(self) -> bool:
@@ -436,5 +396,3 @@ class Guard:
             for result in self._waiting:
                 self._guarding.add(result)
         self._waiting = []
-
-
