@@ -1,8 +1,9 @@
 """
 Whether a large live heap makes a test's measurement dearer: 1,000,000 live objects beside 10,000.
 
-The overhead of a test is the CPU time of the run loop under ``pytest --memguard`` (quick: three runs) less the loop of three plain
-repeats, by the number of tests. A conftest.py makes the objects (dicts that hold a list, so the collector knows both).
+The overhead of a test is the CPU time of the run loop under ``pytest --memguard`` (quick: three runs) less that of the
+loop of three plain repeats, by the number of tests. A conftest.py makes the objects (dicts that hold a list, so the
+collector knows both).
 
 Target: overhead with 1,000,000 / overhead with 10,000 <= 1.3.
 """

@@ -103,13 +103,16 @@ def _median_difference(values: dict[str, list[float]], case: str) -> float:
     return median(one - other for one, other in zip(values[f"{case} with"], values[f"{case} without"], strict=True))
 
 
-def _heavy_imports(folder: Path, environment: dict[str, str], sides: dict[str, tuple[str, ...]], case) -> list[str]:  # noqa: ANN001 - a row of cases
+def _heavy_imports(
+    folder: Path, environment: dict[str, str], sides: dict[str, tuple[str, ...]], case: tuple[str, ...]
+) -> list[str]:
     """Return the heavy modules that the plugin's presence alone brings in."""
     where, *more = case
     imported = {}
     for side in sides:
         child = run(pytest_command("-p", "names_plugin", *sides[side], *more), folder / where, environment)
         line = next((line for line in child.output.splitlines() if line.startswith("imported")), "")
+        assert line or "--version" in more, child.output  # pytest 9 answers --version before it loads any plugin
         imported[side] = set(line.split())
     return [name for name in HEAVY if name in imported["with"] - imported["without"]]
 

@@ -8,8 +8,8 @@ A synthetic suite of 400 tests (functions of 0.2 to 1 ms, fixtures, tmp_path, pa
     memguard    ``--memguard`` in quick mode, which runs a clean test three times as well.
 
 Start-up is taken off: the same command on a suite of one test that skips, so nearly all is imported and nothing is
-measured. Beside wall time stands CPU time, which neighbours on the same cores disturb less, and the CPU time of pytest's
-run loop alone, where it is no help to memguard that the plain run has three times as many tests to collect.
+measured. Beside wall time stands CPU time, which neighbours on the same cores disturb less, and the CPU time of
+pytest's run loop alone, where it is no help to memguard that the plain run has three times as many tests to collect.
 
 Target: memguard / 3 times <= 1.15.
 """
@@ -164,7 +164,10 @@ def _testcases(count: int, work: float) -> str:
 
 
 def _classes(count: int, work: float) -> str:
-    head = "class TestClass:\n    @pytest.fixture(autouse=True)\n    def around(self):\n        self.held = []\n        yield\n\n"
+    head = (
+        "class TestClass:\n    @pytest.fixture(autouse=True)\n    def around(self):\n"
+        "        self.held = []\n        yield\n\n"
+    )
     return head + "\n".join(
         f"    def test_{n}(self):\n        assert work({_size(n, work)}) >= 0\n" for n in range(count)
     )

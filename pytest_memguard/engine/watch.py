@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Record", "Watch"]
 
 _LOOKING = Holder("looking")
+_UNSEEN = Holder()  # one for all: ten thousand clean tests share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Watch:
         readings = self.recorder.readings()
         step = advance(readings, self.plan, holder) if len(readings) else Step(Act.STOP, end="none")
         duration_s = self.clock() - self._began_s
-        return Record(readings, self.plan, step, holder or Holder(), duration_s, failure, over_budget)
+        return Record(readings, self.plan, step, holder or _UNSEEN, duration_s, failure, over_budget)
 
     def _climb_the_ladder(self) -> Holder | None:
         recorder = self.recorder

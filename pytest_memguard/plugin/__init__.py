@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if options.anything_set(config):
         _guarding().start(config)
-    if config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput"):
+    if hasattr(config.hook, "pytest_testnodedown") and not hasattr(config, "workerinput"):  # pytest-xdist's
         config.pluginmanager.register(_Receiver(config), "memguard-receiver")
 
 
@@ -92,7 +92,7 @@ def memguard(request: pytest.FixtureRequest) -> MemoryGuard:
 
 
 def _is_marked(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("no_leak", "limit_memory", "no_cycles"))
+    return any(item.get_closest_marker(name) for name in ("no_leak", "limit_memory", "no_cycles", "memguard_skip"))
 
 
 def _guarding() -> Any:  # noqa: ANN401 - a module, imported only where it is needed

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ItemSubject",
+    "Start",
     "WideFixtures",
     "announce_tear_down",
     "can_repeat",
     "empty_item",
+    "failed_with",
     "finish_user_run",
     "is_failed",
     "is_set_up",
@@ -189,6 +191,12 @@ def empty_item(item: pytest.Item) -> pytest.Function | None:
     return empty
 
 
+def failed_with(error: BaseException) -> str:
+    """Say, in one line that is not too long, how something failed."""
+    text = " ".join(str(error).split())
+    return f"failed with {type(error).__name__}{': ' + text[:120] if text else ''}"
+
+
 def _do_nothing() -> None:
     pass
 
@@ -214,6 +222,24 @@ def _same_again(item: pytest.Item) -> pytest.Item:
     return copy.copy(item)
 
 
+class Start:
+    """What an item is like before a run: each repeat starts from what the user's own run started from."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._attributes = frozenset(vars(item)) | _OF_ONE_RUN | {"_obj", "_instance"}
+        self._stash = dict(item.stash._storage)  # noqa: SLF001 - no public copy
+        self._lengths = tuple(map(len, _growing_lists(item)))
+
+    def go_back(self, item: pytest.Item) -> None:
+        """Take away what a run has put at the item: reports and properties, markers, whatever plugins keep there."""
+        for name in [name for name in vars(item) if name not in self._attributes]:
+            del vars(item)[name]
+        item.stash._storage.clear()  # noqa: SLF001 - see above
+        item.stash._storage.update(self._stash)  # noqa: SLF001 - see above
+        for entries, length in zip(_growing_lists(item), self._lengths, strict=True):
+            del entries[length:]
+
+
 class ItemSubject:
     """
     One pytest item as something that can be run again.
@@ -221,10 +247,11 @@ class ItemSubject:
     Use ``with subject.opened():`` around all runs; it puts the item back as pytest expects it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one fact about the item
         self,
         item: pytest.Item,
         wide: WideFixtures,
+        start: Start,
         *,
         limit_s: float,
         accept_failure: bool = False,
@@ -236,6 +263,7 @@ class ItemSubject:
         Args:
             item: What is run again.
             wide: The wider fixtures that are up.
+            start: What it was like before that run.
             limit_s: Seconds that one repeat may take; one that hangs would hang for ever.
             accept_failure: Whether a run whose call phase fails counts as well.
             inside: Whether another subject is open already, which holds everything around it still.
@@ -243,6 +271,7 @@ class ItemSubject:
         """
         self._item: Any = item
         self._wide = wide
+        self._start = start
         self._accept_failure = accept_failure
         self._inside = inside
         self._makes_instances = _makes_instances(item)
@@ -250,7 +279,6 @@ class ItemSubject:
         self._silence = traces.Silence(item.config)
         self._examples = traces.Examples(item)
         self._folders = traces.Folders(item.config)
-        self._lists: tuple[tuple[list[Any], int], ...] = ()
         self._limit_s = limit_s
         self._alarm = Alarm(limit_s)
         self._nowhere: TextIO | None = None
@@ -273,7 +301,6 @@ class ItemSubject:
             stack.enter_context(self._examples.kept())
             stack.enter_context(self._folders.watched())
             stack.enter_context(self._kept())
-            self._lists = tuple((entries, len(entries)) for entries in _growing_lists(self._item))
             self._reset()
             yield
 
@@ -284,15 +311,15 @@ class ItemSubject:
         attributes = {name: value for name, value in vars(item).items() if name not in _OF_ONE_RUN}
         arguments = {name: value for name, value in (item.funcargs or {}).items() if isinstance(value, _PLAIN_VALUES)}
         stash = dict(item.stash._storage)  # noqa: SLF001 - no public copy
+        lists = [entries[:] for entries in _growing_lists(item)]
         try:
             yield
         finally:
             self._reset()
-            for name in [name for name in vars(item) if name not in attributes and name not in _OF_ONE_RUN]:
-                del vars(item)[name]
             vars(item).update(attributes)
-            item.stash._storage.clear()  # noqa: SLF001 - see above
             item.stash._storage.update(stash)  # noqa: SLF001 - see above
+            for entries, kept in zip(_growing_lists(item), lists, strict=True):
+                entries[:] = kept
             item.funcargs.update(arguments)
 
     @contextmanager
@@ -367,13 +394,11 @@ class ItemSubject:
             return f"it skipped: {error.msg}"
         if self._accept_failure and not phase:
             return None
-        text = " ".join(str(error).split())
-        return f"{phase + ' ' if phase else ''}failed with {type(error).__name__}{': ' + text[:120] if text else ''}"
+        return f"{phase} {failed_with(error)}" if phase else failed_with(error)
 
     def _reset(self) -> None:
         item = self._item
-        for entries, length in self._lists:
-            del entries[length:]
+        self._start.go_back(item)
         self._examples.again()
         item._initrequest()  # noqa: SLF001 - see the module
         if self._makes_instances:

@@ -27,7 +27,7 @@ from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
 from pytest_memguard.plugin.plans import PATIENCE_S, SCREENS, Credit, plan_for
 from pytest_memguard.plugin.status import StatusLine
-from pytest_memguard.plugin.surroundings import keep_doctest_globals
+from pytest_memguard.plugin.surroundings import drop_doctest_globals, keep_doctest_globals
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _safe(reset: Callable[[], object]) -> Callable[[], object]:
         try:
             reset()
         except Exception as error:
-            raise SubjectFailed(f"was followed by a reset that failed with {type(error).__name__}: {error}") from error
+            raise SubjectFailed(f"comes after a reset that {repeat.failed_with(error)}") from error
 
     return run
 
@@ -70,6 +70,7 @@ class Guard:
         self._settings: Settings = guarding.settings
         self._credit = Credit(tests)
         self._wide = repeat.WideFixtures()
+        self._start: repeat.Start
         self._busy = False
         self._ran: pytest.Item | None = None
         self._plain_s = 0.0
@@ -102,6 +103,7 @@ class Guard:
         """Keep what the first run would use up."""
         if not self._busy:
             keep_doctest_globals(item)
+            self._start = repeat.Start(item)
             self._ran, self._plain_s, self._closed, self._part_failed = None, 0.0, None, False
         return (yield)
 
@@ -137,6 +139,7 @@ class Guard:
         elif call.when == "setup" and not report.passed:
             self._note_skipped(item, report)
         elif call.when == "teardown":
+            drop_doctest_globals(item)
             self._guarding.plain_s += self._plain_s
             self._credit.earn(self._plain_s)
         self._hand_over(report)
@@ -229,7 +232,7 @@ class Guard:
         try:
             return self._measure_and_judge(item, mark) if went_well else None
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not break the user's session
-            reason = f"memguard itself failed: {type(error).__name__}: {error}"
+            reason = f"memguard itself {repeat.failed_with(error)}"
             self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
             return None
         finally:
@@ -252,7 +255,7 @@ class Guard:
         identity = self._identity(item)
         accept_failure = mark is not None and not mark.only_if_passed
         limit_s = self._settings.budget_s
-        subject = repeat.ItemSubject(item, self._wide, limit_s=limit_s, accept_failure=accept_failure)
+        subject = repeat.ItemSubject(item, self._wide, self._start, limit_s=limit_s, accept_failure=accept_failure)
         error: LeakError | None = None
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
@@ -343,7 +346,8 @@ class Guard:
         empty = repeat.empty_item(item)
         if empty is None:
             return None
-        return repeat.ItemSubject(empty, self._wide, limit_s=self._settings.budget_s, inside=True)
+        start = repeat.Start(empty)
+        return repeat.ItemSubject(empty, self._wide, start, limit_s=self._settings.budget_s, inside=True)
 
     # -- what comes of it ---------------------------------------------------------------------------------------------
 

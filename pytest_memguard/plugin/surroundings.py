@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ALL", "AROUND_CALLABLES", "keep_doctest_globals"]
+__all__ = ["ALL", "AROUND_CALLABLES", "drop_doctest_globals", "keep_doctest_globals"]
 
 
 @contextmanager
@@ -209,6 +209,11 @@ def keep_doctest_globals(item: Any) -> None:  # noqa: ANN401 - see _doctest_glob
     """Copy a doctest's globals before its first run empties them."""
     if getattr(item, "dtest", None) is not None:
         item._memguard_globals = dict(item.dtest.globs)  # noqa: SLF001 - our own attribute
+
+
+def drop_doctest_globals(item: pytest.Item) -> None:
+    """Forget the copy: a suite may have thousands of doctests."""
+    vars(item).pop("_memguard_globals", None)
 
 
 ALL: tuple[Callable[[Any], Any], ...] = (
