@@ -65,14 +65,23 @@ def _coverage(item: pytest.Item) -> Iterator[None]:
     """Pause coverage: it keeps a tracer for every thread a repeat starts, and has seen the user's own run."""
     module = sys.modules.get("coverage")
     current = module.Coverage.current() if module is not None else None
-    if current is None or getattr(item.config.option, "cov_context", None):
+    if current is None:
         yield
         return
+    contexts: Any = item.config.pluginmanager.get_plugin("_cov_contexts")
+    if contexts is not None:
+        contexts.switch_context = _do_nothing  # --cov-context=test: coverage refuses that while it is paused
     current.stop()
     try:
         yield
     finally:
         current.start()
+        if contexts is not None:
+            del contexts.switch_context
+
+
+def _do_nothing(*_arguments: object) -> None:
+    pass
 
 
 @contextmanager

@@ -86,9 +86,10 @@ class Session:
     @property
     def tally(self) -> Counter[str]:
         """The words of pytest's last line, such as "2 failed, 1 passed", by number; without the duration."""
-        last = [line for line in self.stdout.splitlines() if re.search(r" in [0-9.]+s", line)][-1]
-        words = last.strip("= ").rpartition(" in ")[0]
-        return Counter({word: int(number) for number, word in (part.split(" ", 1) for part in words.split(", "))})
+        lines = [line for line in self.stdout.splitlines() if re.search(r"^=* ?[0-9].* in [0-9.]+s", line)]
+        words = lines[-1].strip("= ").rpartition(" in ")[0] if lines else ""
+        parts = [part.split(" ", 1) for part in words.split(", ") if part]
+        return Counter({word: int(number) for number, word in parts})
 
 
 class RunProject(Protocol):

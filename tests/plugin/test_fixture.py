@@ -189,7 +189,7 @@ def test_it_passes(session: Session, name: str) -> None:
     [
         ("test_check_leaky", "pytest_memguard.errors.LeakError: leak, "),
         ("test_using_wrongly", "pytest_memguard.errors.ConfigError: test_it.py::test_using_wrongly: no_leak does not "),
-        ("test_marked_too", "LeakError: +2 blocks a run"),
+        ("test_marked_too", "LeakError: +2 blocks"),
         ("test_growth", "pytest_memguard.errors.LeakError: the block left +"),
         ("test_growth_above_what_is_allowed", "pytest_memguard.errors.LeakError: the block left +2 blocks behind"),
         ("test_growth_of_descriptors", "pytest_memguard.errors.LeakError: the block left +1 fds behind"),
@@ -227,11 +227,7 @@ def test_a_test_is_measured_beside_its_callable(session: Session) -> None:
 def test_a_callable_is_recorded_once(session: Session) -> None:
     """The report of a failing test shows what its callable printed, logged and warned of once."""
     report = session.stdout.partition("_ test_check_recorded_once_in_the_report _")[2].partition("\n____")[0]
-    counts = [
-        report.count("printed once\n"),
-        report.count("logged once\n"),
-        session.stdout.count("UserWarning: warned"),
-    ]
+    counts = [report.count("printed once"), report.count("logged once"), session.stdout.count("UserWarning: warned")]
 
     assert counts == [1, 1, 1]
 

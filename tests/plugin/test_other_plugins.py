@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.plugin.conftest import RunProject, Session
+    from tests.plugin.conftest import RunProject
 
 _TIMEOUTS = """
     import time

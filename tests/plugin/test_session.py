@@ -223,7 +223,7 @@ def test_collecting_checks_nothing(run_project: RunProject) -> None:
 
 def test_no_terminal_is_needed(run_project: RunProject) -> None:
     """Without pytest's terminal the tests are measured, and the document is written."""
-    session = run_project({"test_it.py": _TWO}, "--memguard", "-p", "no:terminal")
+    session = run_project({"test_it.py": _TWO}, "--memguard", "-p", "no:terminalreporter")
 
     assert session.verdict("test_leak") == "leak"
     assert session.returncode == 1

@@ -42,10 +42,10 @@ _GROUPS = """
         pass
 """
 _HOLDER = """
-    KEPT = {}
+    globals()["half of a pair \\udc80"] = []
 
     def test_name():
-        KEPT[len(KEPT)] = type("half of a pair \\udc80", (), {})()
+        globals()["half of a pair \\udc80"].append(bytearray(100))
 """
 
 
