@@ -77,23 +77,27 @@ def test_a_leak_on_a_worker_fails_the_controller(session: Session) -> None:
     assert "LeakError: +2 blocks a run" in session.stdout
 
 
-def test_seconds_and_control_come_from_the_workers(session: Session) -> None:
-    """What workers know beyond their results is in the document as well."""
-    assert session.document["summary"]["repeat_s"] > 0
-    assert session.document["control"]["blocks"]["per_run"] == 0
-
-
-def test_groups_leave_the_names_alone(run_project: RunProject) -> None:
-    """With ``--dist loadgroup`` results have the same ids as without xdist."""
+@pytest.fixture(scope="module")
+def grouped(run_project: RunProject) -> Session:
+    """Run a project whose tests are grouped by worker."""
     options = ["--memguard", "-n", "2", "--dist", "loadgroup"]
 
-    session = run_project({"test_it.py": _GROUPS}, *options, plugins=["xdist"])
+    return run_project({"test_it.py": _GROUPS}, *options, plugins=["xdist"])
 
-    assert {result["id"] for result in session.document["results"]} == {
+
+def test_groups_leave_the_names_alone(grouped: Session) -> None:
+    """With ``--dist loadgroup`` results have the same ids as without xdist."""
+    assert {result["id"] for result in grouped.document["results"]} == {
         "test_it.py::test_alone",
         "test_it.py::test_first",
         "test_it.py::test_second",
     }
+
+
+def test_seconds_and_control_come_from_the_workers(grouped: Session) -> None:
+    """What workers know beyond their results is in the document as well."""
+    assert grouped.document["summary"]["repeat_s"] > 0
+    assert grouped.document["control"]["blocks"]["per_run"] == 0
 
 
 def test_odd_text_reaches_the_controller(run_project: RunProject) -> None:
