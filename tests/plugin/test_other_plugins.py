@@ -15,17 +15,17 @@ _TIMEOUTS = """
 
     import pytest
 
-    @pytest.mark.timeout(1)
+    @pytest.mark.timeout(0.5)
     def test_signal():
-        time.sleep(0.3)
+        time.sleep(0.15)
 
-    @pytest.mark.timeout(1, method="thread")
+    @pytest.mark.timeout(0.5, method="thread")
     def test_thread():
-        time.sleep(0.3)
+        time.sleep(0.15)
 
-    @pytest.mark.timeout(1, func_only=True)
+    @pytest.mark.timeout(0.5, func_only=True)
     def test_function():
-        time.sleep(0.3)
+        time.sleep(0.15)
 
     @pytest.fixture
     def slow_tear_down():
@@ -112,7 +112,7 @@ _RETRIES = """
 
 def test_a_time_limit_is_for_the_user_s_own_run(run_project: RunProject) -> None:
     """Many repeats of a test do not reach its limit; its tear-down does, with or without repeats before it."""
-    session = run_project({"test_it.py": _TIMEOUTS}, "--memguard", "--memguard-budget=2", plugins=["timeout"])
+    session = run_project({"test_it.py": _TIMEOUTS}, "--memguard", "--memguard-budget=1", plugins=["timeout"])
 
     assert [session.outcome(name) for name in ("test_signal", "test_thread", "test_function")] == ["passed"] * 3
     assert [session.results[name]["runs"] > 4 for name in ("test_signal", "test_thread", "test_function")] == [True] * 3
@@ -123,10 +123,10 @@ def test_a_time_limit_is_for_the_user_s_own_run(run_project: RunProject) -> None
 
 def test_a_dump_after_too_long_is_not_for_repeats(run_project: RunProject) -> None:
     """``faulthandler_timeout`` counts the user's own run alone."""
-    source = "import time\ndef test_it(): time.sleep(0.2)"
-    ini = "[pytest]\nfaulthandler_timeout = 0.6\n"
+    source = "import time\ndef test_it(): time.sleep(0.1)"
+    ini = "[pytest]\nfaulthandler_timeout = 0.4\n"
 
-    session = run_project({"test_it.py": source, "pytest.ini": ini}, "--memguard", "--memguard-budget=2")
+    session = run_project({"test_it.py": source, "pytest.ini": ini}, "--memguard", "--memguard-budget=1")
 
     assert session.results["test_it"]["runs"] > 4
     assert "Timeout" not in session.stderr

@@ -124,27 +124,41 @@ def test_temporary_folders_do_not_pile_up(plain: Session, measured: Session) -> 
     assert len(trees[0]) > 5
 
 
-def _both(run_project: RunProject, traps: Path, *options: str) -> tuple[Session, Session]:
+#: What the traps need of installed plugins where the idioms are left out.
+_FEW_PLUGINS = ("asyncio", "rerunfailures", "xdist")
+_NO_IDIOMS = "--ignore=test_idioms.py"
+
+
+def _both(
+    run_project: RunProject, traps: Path, *options: str, plugins: tuple[str, ...] | None = _FEW_PLUGINS
+) -> tuple[Session, Session]:
     """Run the traps without the plugin and with few repeats of each test."""
-    plain = run_project(traps, "-p", "no:memguard", *options, plugins=None, document=False)
     few = ("--memguard", "--memguard-fail-on=never", "--memguard-max-runs=4")
-    return plain, run_project(traps, *few, *options, plugins=None)
+    plain = run_project(traps, *options, "-p", "no:memguard", plugins=plugins, document=False)
+    return plain, run_project(traps, *few, *options, plugins=plugins)
+
+
+def test_outcomes_are_the_plain_ones_with_warnings_as_errors(run_project: RunProject, traps: Path) -> None:
+    """What a warning fails, and what it does not, is the same; no repeat adds a warning of its own."""
+    plain, measured = _both(run_project, traps, "-W", "error", plugins=None)
+
+    assert measured.outcomes == plain.outcomes
+    assert measured.tally == plain.tally
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        "-W error",
-        "-n 2 --ignore=test_idioms.py",
-        "--reruns 1 --ignore=test_idioms.py",
-        "-p no:logging --ignore=test_idioms.py",
-        "-p no:tmpdir -p no:xdist -p no:cacheprovider --ignore=test_idioms.py",
-        "-p no:unraisableexception -p no:threadexception -p no:warnings --ignore=test_idioms.py",
+        "-n 2",
+        "--reruns 1",
+        "-p no:logging",
+        "-p no:tmpdir -p no:xdist -p no:cacheprovider",
+        "-p no:unraisableexception -p no:threadexception -p no:warnings",
     ],
 )
 def test_outcomes_are_the_plain_ones_with(run_project: RunProject, traps: Path, options: str) -> None:
     """Outcomes and counts stay the plain ones whatever pytest is told, and whatever it is to do without."""
-    plain, measured = _both(run_project, traps, *options.split())
+    plain, measured = _both(run_project, traps, _NO_IDIOMS, *options.split())
 
     assert measured.outcomes == plain.outcomes
     assert measured.tally == plain.tally
@@ -153,7 +167,7 @@ def test_outcomes_are_the_plain_ones_with(run_project: RunProject, traps: Path, 
 @pytest.mark.parametrize("capture", ["no", "tee-sys"])
 def test_nothing_is_printed_twice_with_capture(run_project: RunProject, traps: Path, capture: str) -> None:
     """What goes to the terminal directly goes there once, set-up and tear-down of module fixtures included."""
-    plain, measured = _both(run_project, traps, f"--capture={capture}", "--ignore=test_idioms.py")
+    plain, measured = _both(run_project, traps, f"--capture={capture}", _NO_IDIOMS)
     texts = ("printed once", "the house is built", "the house is torn down", "written once")
     counts = [[(one.stdout + one.stderr).count(text) for text in texts] for one in (plain, measured)]
 
