@@ -102,6 +102,8 @@ class Plan:
         prior: Share of subjects that are expected to leak.
         curious: Whether native memory alone is followed: small leaks there cost many runs to tell from noise.
         racy: Whether the subject waits for something, so that it may leak on some runs only.
+        lumpy: Whether the interpreter allocates for each function that is called often, as Python 3.10 does: blocks
+            that grow on some runs only prove nothing there.
         hurried: Whether its runs are so slow that it is decided early.
         follow: Whether there is time left in the session to follow what grew in the screen.
         allow: Growth a run that is accepted: (metric name, amount).
@@ -120,6 +122,7 @@ class Plan:
     prior: float = 0.002
     curious: bool = False
     racy: bool = False
+    lumpy: bool = False
     hurried: bool = False
     follow: bool = True
     allow: tuple[tuple[str, float], ...] = ()
@@ -444,8 +447,9 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
     steady = in_lumps or (second > 0 and (first > 0 or before.lumps < len(climb) // 4) and (bool(step) or not lost))
     if metric.resource:  # it leaks on some runs only, perhaps: what is not given back stays, however seldom it comes
         steady = not lost and before.lumps + len(_records(values)) >= _SELDOM
-    enough = metric.exact or (
-        rate >= _LEAST_HEAP_RATE
+    enough = (metric.exact and (bool(step) or not plan.lumpy or metric != BLOCKS)) or (
+        not metric.exact
+        and rate >= _LEAST_HEAP_RATE
         and growth > 8 * plan.control_step(metric)
         and (bool(step) or (metric != MAPPED and _rises_mostly(climb, values)))  # arenas are mapped in lumps
     )

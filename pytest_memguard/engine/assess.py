@@ -20,7 +20,7 @@ from pytest_memguard.core.values import (
 from pytest_memguard.core.verdict import judge
 
 if TYPE_CHECKING:
-    from pytest_memguard.core.ladder import Suspect
+    from pytest_memguard.core.ladder import Plan, Suspect
     from pytest_memguard.engine.watch import Record
 
 __all__ = ["Identity", "assess", "not_measured"]
@@ -45,7 +45,7 @@ def assess(record: Record, identity: Identity) -> SubjectResult:
     verdict = judge(record.readings, record.plan, record.step, record.holder, record.failure)
     findings: tuple[Finding, ...] = ()
     if verdict.level in _WITH_FINDINGS:
-        findings = tuple(_finding(suspect, record.readings) for suspect in _of_interest(record.step.suspects))
+        findings = tuple(_finding(suspect, record) for suspect in _of_interest(record.step.suspects))
     return SubjectResult(
         id=identity.id,
         kind=identity.kind,
@@ -83,17 +83,25 @@ def _of_interest(suspects: tuple[Suspect, ...]) -> tuple[Suspect, ...]:
     return tuple(suspect for suspect in suspects if suspect.confirmed) or suspects
 
 
-def _finding(suspect: Suspect, readings: Readings) -> Finding:
+def _finding(suspect: Suspect, record: Record) -> Finding:
+    readings, plan = record.readings, record.plan
     columns = [readings.column(suspect.metric, phase) for phase in Phase]
     total = sum(values[-1] - values[0] for values in columns if values)
-    return Finding(suspect.metric, _trend(suspect, readings), total)
+    return Finding(suspect.metric, _trend(suspect, readings, plan), total)
 
 
-def _trend(suspect: Suspect, readings: Readings) -> Trend:
-    """Fit the last phase that is long enough, and keep the shape that the verdict was made from."""
+def _trend(suspect: Suspect, readings: Readings, plan: Plan) -> Trend:
+    """Fit the last phase that is long enough, and keep the shape and the rate that the verdict was made from."""
     for phase in (Phase.CONFIRM, Phase.CLIMB, Phase.SCREEN):
         values = readings.column(suspect.metric, phase)
         if len(values) >= READINGS_NEEDED:
             fitted = fit(Series(suspect.metric, readings.runs_of(phase), values))
-            return Trend(suspect.shape, fitted.slope, fitted.n, fitted.r, fitted.least_squares)
+            slope = _agreed(fitted.slope, suspect, plan) if suspect.confirmed else fitted.slope
+            return Trend(suspect.shape, slope, fitted.n, fitted.r, fitted.least_squares)
     return Trend(suspect.shape, Estimate(suspect.rate, suspect.rate, suspect.rate, 0.0), len(readings))
+
+
+def _agreed(slope: Estimate, suspect: Suspect, plan: Plan) -> Estimate:
+    """Return *slope* around the confirmed rate: a median of slopes also counts what grew beside it, once each."""
+    rate = suspect.rate + sum(amount for name, amount in plan.allow if name == suspect.metric.name)
+    return Estimate(rate, min(slope.low, rate), max(slope.high, rate), slope.level)

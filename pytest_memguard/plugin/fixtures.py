@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memguard import marks, registry
 from pytest_memguard.core.units import signed
-from pytest_memguard.core.values import GC_OBJECTS, THREADS, Level, Phase, SubjectResult
+from pytest_memguard.core.values import GC_OBJECTS, THREADS, Level, SubjectResult
 from pytest_memguard.engine import settle
 from pytest_memguard.engine.assess import Identity, assess, not_measured
-from pytest_memguard.engine.recorder import Recorder
+from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import guarding, repeat, surroundings
@@ -148,6 +148,7 @@ class MemoryGuard:
             LeakError: something stayed; the message says how much of what.
 
         """
+        _warm_up()
         return _NoGrowth(allow, freezes=not self._guard.is_repeating)
 
     def expect_collected(self, *objects: object) -> None:
@@ -166,6 +167,14 @@ _RECORDER = pytest.StashKey[Recorder]()
 _READINGS = 3
 
 
+@functools.cache
+def _warm_up() -> None:
+    """Have every function called that reads: Python 3.10 keeps the frame of a first call."""
+    warm_up(registry.probes())
+    with suppress(LeakError), _NoGrowth(0, freezes=False):
+        pass
+
+
 class _NoGrowth:
     """A block of a test, read before and after."""
 
@@ -181,8 +190,8 @@ class _NoGrowth:
         if self._freezes:
             self._stack.enter_context(settle.frozen())
         self._threads = self._recorder.count(THREADS)
-        self._rest_and_read()
-        self._rest_and_read()  # the first reading's own traces are in the second
+        self._read()
+        self._read()  # the first reading's own traces are in the second
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -190,17 +199,14 @@ class _NoGrowth:
         __tracebackhide__ = True
         with self._stack:
             if kind is None:
-                settle.wait_for_threads(functools.partial(self._recorder.count, THREADS), self._threads)
-                self._rest_and_read()
+                self._read()
         grown = self._grown() if kind is None else []
         if grown:
             raise LeakError(f"the block left {', '.join(grown)} behind")
 
-    def _rest_and_read(self) -> None:
-        settle.purge()
-        with settle.quiet_finalizers():
-            settle.collect()
-        self._recorder.read(Phase.SCREEN)
+    def _read(self) -> None:
+        settle.wait_for_threads(functools.partial(self._recorder.count, THREADS), self._threads)
+        rest_and_read(self._recorder)
 
     def _grown(self) -> list[str]:
         grown = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from pytest_memguard import marks
@@ -41,6 +42,7 @@ def plan_for(settings: Settings, mark: marks.MarkSettings | None, *, curious: bo
         confidence=wanted.confidence,
         policy=wanted.policy,
         prior=_PRIOR_SUITE if mark is None else _PRIOR_MARKED,
+        lumpy=sys.version_info < (3, 11),
         curious=curious or mark is not None or mode != "quick",
         allow=mark.allow if mark is not None else (),
         metrics=mark.metrics if mark is not None else (),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
+#: Python 3.10 allocates a cache for each function at this call of it; pytest's own would show as growth for long.
+_CALLS_TO_A_CACHE = 1024
 #: From here on decisions are made early, and from there on growth is reported without being followed.
 _DEAR, _DEAR_S = 4.0, 20.0
 _FOLLOWING, _FOLLOWING_S = 10.0, 60.0
@@ -79,6 +82,7 @@ class Guard:
         self._teardown_error: BaseException | None = None
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
+        self._is_warm = False
         self.expectations = Expectations()
 
     @functools.cached_property
@@ -283,6 +287,8 @@ class Guard:
         return ""
 
     def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
+        if sys.version_info < (3, 11) and not self._is_warm:
+            self._is_warm = self._run_empty(item, _CALLS_TO_A_CACHE) is not None
         plan = plan_for(self._settings, mark, curious=self._credit.is_left)
         plan = replace(plan, control=self._control or (), follow=mark is not None or self._has_time_to_follow())
         began = time.thread_time()  # of this process alone: a busy machine must not change what is looked at
@@ -326,12 +332,9 @@ class Guard:
 
     def _measure_control(self, item: pytest.Item) -> tuple[tuple[str, float, float], ...]:
         """Run an empty test the same way: what it keeps is pytest's, a plugin's or ours, and no leak of a test."""
-        subject = self._control_subject(item)
-        if subject is None:
+        record = self._run_empty(item, _CONTROL_RUNS)
+        if record is None:
             return ()
-        plan = Plan(screen=_CONTROL_RUNS, metrics=("none",))
-        with subject.opened():
-            record = Watch(subject, self._recorder, plan).measure()
         control = []
         for series in record.readings.series():
             steps = [after - before for before, after in zip(series.values[1:], series.values[2:], strict=False)]
@@ -341,6 +344,13 @@ class Guard:
             self._guarding.control[series.metric.name] = seen
             control.append((series.metric.name, seen.per_run, seen.largest_step))
         return tuple(control)
+
+    def _run_empty(self, item: pytest.Item, runs: int) -> Record | None:
+        subject = self._control_subject(item)
+        if subject is None:
+            return None
+        with subject.opened():
+            return Watch(subject, self._recorder, Plan(screen=runs, metrics=("none",))).measure()
 
     def _control_subject(self, item: pytest.Item) -> repeat.ItemSubject | None:
         empty = repeat.empty_item(item)

@@ -106,6 +106,7 @@ PLANS = st.builds(
     prior=NUMBERS,
     curious=st.booleans(),
     racy=st.booleans(),
+    lumpy=st.booleans(),
     hurried=st.booleans(),
     allow=tuples(st.tuples(ODD_TEXT, NUMBERS)),
     metrics=tuples(ODD_TEXT),
@@ -393,8 +394,8 @@ def test_one_result() -> None:
         "worker": "gw0",
         "plan": {
             "mode": "quick", "screen": 2, "patience": 4, "max_runs": 65, "batch": 1, "confidence": 95.0,
-            "policy": "calibrated", "prior": 0.002, "curious": False, "racy": False, "hurried": False, "follow": True,
-            "allow": [["heap", 64.0]], "metrics": ["blocks"], "control": [["blocks", 0.0, 1.0]],
+            "policy": "calibrated", "prior": 0.002, "curious": False, "racy": False, "lumpy": False, "hurried": False,
+            "follow": True, "allow": [["heap", 64.0]], "metrics": ["blocks"], "control": [["blocks", 0.0, 1.0]],
         },
         "holder": {"kind": "unbounded", "name": "shop.seen", "limit": None, "grew": 1.0},
         "phases": [["screen", 3], ["climb", 1]],

@@ -321,6 +321,16 @@ def test_a_racy_subject_needs_longer_quiet() -> None:
     assert_rested(climbed, 2, 24)
 
 
+def test_an_interpreter_that_allocates_in_lumps() -> None:
+    """Where the interpreter itself allocates now and then, blocks that grow on every third run prove nothing."""
+    every_third = lumps(dict.fromkeys(range(2, 200, 3), 2))
+    lumpy = replace(QUICK, lumpy=True)
+
+    assert follow(every_third).end == "confirmed"
+    assert follow(every_third, lumpy).end == "growing"
+    assert follow(steady(1), lumpy).end == "confirmed"
+
+
 def test_garbage_of_the_older_heap() -> None:
     """What only stays because the older heap is frozen is gone when that is collected, and is no leak."""
     climbed = follow(flat, garbage=steady(3))
@@ -760,6 +770,7 @@ PLANS = st.builds(
     batch=st.sampled_from([1, 1, 2, 32]),
     curious=st.booleans(),
     racy=st.booleans(),
+    lumpy=st.booleans(),
     hurried=st.booleans(),
     follow=st.booleans(),
     allow=st.sampled_from([(), (("blocks", 1.0),), (("heap", 0.5), ("fds", 1.0))]),

@@ -65,7 +65,6 @@ def test_what_leaks_is_found(measured: Session) -> None:
     assert (measured.verdict("test_leak"), measured.verdict("test_new_logger")) == ("leak", "leak")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 allocates a cache for each function that is called often")
 def test_what_does_not_leak_is_no_leak(measured: Session) -> None:
     """No other test of any shape is called a leak."""
     leaks = {name for name, result in measured.results.items() if result["verdict"] == "leak"}
