@@ -102,8 +102,8 @@ class Plan:
         prior: Share of subjects that are expected to leak.
         curious: Whether native memory alone is followed: small leaks there cost many runs to tell from noise.
         racy: Whether the subject waits for something, so that it may leak on some runs only.
-        lumpy: Whether the interpreter allocates for each function that is called often, as Python 3.10 does: blocks
-            that grow on some runs only prove nothing there.
+        lumpy: Whether the interpreter allocates for each function that is called often, as Python 3.10 does: growth
+            of blocks or native memory on some runs only proves nothing there.
         hurried: Whether its runs are so slow that it is decided early.
         follow: Whether there is time left in the session to follow what grew in the screen.
         allow: Growth a run that is accepted: (metric name, amount).
@@ -451,7 +451,7 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
         not metric.exact
         and rate >= _LEAST_HEAP_RATE
         and growth > 8 * plan.control_step(metric)
-        and (bool(step) or (metric != MAPPED and _rises_mostly(climb, values)))  # arenas are mapped in lumps
+        and (bool(step) or (metric != MAPPED and not plan.lumpy and _rises_mostly(climb, values)))  # arenas: in lumps
     )
     return replace(
         before,
