@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
-    "THREADS", "TRACED", "USS", "Control", "Estimate", "Finding", "Holder", "Hop", "Level", "Metric", "Phase",
+    "THREADS", "TRACED", "USS", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level", "Metric", "Phase",
     "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend", "TypeGrowth",
     "Unit", "Verdict",
 ]  # fmt: skip
@@ -253,7 +253,21 @@ class TypeGrowth:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a retention path."""
+    """
+    One step of a retention path: the edge that is taken, and the object it leads to.
+
+    Attributes:
+        kind: What sort of edge. First hop, the root: ``module``, ``class``, ``thread``, ``frame``, ``context``,
+            ``task``, ``logging``, ``atexit``, ``signal``, ``native``, ``interpreter``. Others: ``attribute``, ``item``
+            (of a dict, by key), ``element`` (of a list, set, tuple, deque), ``cell``, ``default``, ``cache`` (of an
+            lru_cache), ``method`` (its object), ``function``, ``callback`` (of a weak reference), ``traceback``,
+            ``local`` (of a frame), ``reference`` (all else).
+        name: Of the edge, without address, index: ``shop.KEPT`` of a root, else ``.callbacks``, ``['key']`` or ``[...]``.
+        type: Qualified type of the object it leads to.
+        grows_per_run: Entries that this object, a container, gains a run.
+        suspect: Whether the edge may be the leak: below what is known not to leak, above what is known to leak.
+
+    """
 
     kind: str
     name: str
@@ -284,6 +298,29 @@ class Finding:
     types: tuple[TypeGrowth, ...] = ()
     paths: tuple[RetentionPath, ...] = ()
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """
+    What the extra pass found out about a subject that is not clean; plain text and numbers, no live objects.
+
+    Attributes:
+        sites: Where memory that stayed was allocated, the user's own code first, most blocks a run first.
+        types: What stayed, most objects a run first.
+        paths: Who holds it, the best first.
+        names: (metric name, what of it stayed): paths and peers of descriptors, names of threads, commands of children.
+        makers: (metric name, where it was opened or started).
+        notes: What could not be found out, and why, a sentence each.
+
+    """
+
+    sites: tuple[Site, ...] = ()
+    types: tuple[TypeGrowth, ...] = ()
+    paths: tuple[RetentionPath, ...] = ()
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    makers: tuple[tuple[str, tuple[Site, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
