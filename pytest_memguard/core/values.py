@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
-    "THREADS", "TRACED", "USS", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level", "Metric", "Phase",
-    "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend", "TypeGrowth",
-    "Unit", "Verdict",
+    "THREADS", "TRACED", "USS", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level", "Metric",
+    "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend",
+    "TypeGrowth", "Unit", "Verdict",
 ]  # fmt: skip
 
 
@@ -262,7 +262,7 @@ class Hop:
             (of a dict, by key), ``element`` (of a list, set, tuple, deque), ``cell``, ``default``, ``cache`` (of an
             lru_cache), ``method`` (its object), ``function``, ``callback`` (of a weak reference), ``traceback``,
             ``local`` (of a frame), ``reference`` (all else).
-        name: Of the edge, without address, index: ``shop.KEPT`` of a root, else ``.callbacks``, ``['key']`` or ``[...]``.
+        name: Of the edge, no address and no index in it: ``shop.KEPT`` of a root, else ``.calls``, ``['key']``, ``[...]``.
         type: Qualified type of the object it leads to.
         grows_per_run: Entries that this object, a container, gains a run.
         suspect: Whether the edge may be the leak: below what is known not to leak, above what is known to leak.
