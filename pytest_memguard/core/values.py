@@ -262,7 +262,7 @@ class Hop:
             (of a dict, by key), ``element`` (of a list, set, tuple, deque), ``cell``, ``default``, ``cache`` (of an
             lru_cache), ``method`` (its object), ``function``, ``callback`` (of a weak reference), ``traceback``,
             ``local`` (of a frame), ``reference`` (all else).
-        name: Of the edge, no address and no index in it: ``shop.KEPT`` of a root, else ``.calls``, ``['key']``, ``[...]``.
+        name: Of the edge, no address, no index in it: ``shop.KEPT`` of a root, else ``.calls``, ``['key']``, ``[...]``.
         type: Qualified type of the object it leads to.
         grows_per_run: Entries that this object, a container, gains a run.
         suspect: Whether the edge may be the leak: below what is known not to leak, above what is known to leak.
