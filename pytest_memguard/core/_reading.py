@@ -190,7 +190,7 @@ _SITE = _record(
         "blocks_per_run": number,
         "traceback": each(text),
     },
-    {},
+    {"source": text},
 )
 _HOLDER = _record(Holder, {}, {"kind": text, "name": text, "limit": or_none(whole), "grew": number})
 _CONTROL = _record(Control, {"per_run": number}, {"largest_step": number})

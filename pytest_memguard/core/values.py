@@ -232,7 +232,19 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where memory that stayed was allocated."""
+    """
+    Where memory that stayed was allocated, or something that stayed was opened or started.
+
+    Attributes:
+        file: Below the project or its own package, where it is in one; else as the interpreter names it.
+        line: In *file*, from 1.
+        function: Qualified, as in ``Shop.add``; ``<module>`` outside of all.
+        bytes_per_run: What stays of it a run; 0 of a resource.
+        blocks_per_run: How many stay a run; 0 where only bytes are known.
+        traceback: ``file:line function``, the user's own line first, then its callers; stretches of libraries folded.
+        source: The line itself, without its indent; empty where it cannot be read.
+
+    """
 
     file: str
     line: int
@@ -240,6 +252,7 @@ class Site:
     bytes_per_run: float
     blocks_per_run: float
     traceback: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

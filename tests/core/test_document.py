@@ -123,7 +123,7 @@ VERDICTS = st.builds(
 )
 SLOPES = st.builds(Estimate, NUMBERS, NUMBERS, NUMBERS, st.floats(0, 1))
 TRENDS = st.builds(Trend, st.sampled_from(Shape), SLOPES, COUNTS, NUMBERS, NUMBERS)
-SITES = st.builds(Site, ODD_TEXT, COUNTS, ODD_TEXT, NUMBERS, NUMBERS, tuples(ODD_TEXT))
+SITES = st.builds(Site, ODD_TEXT, COUNTS, ODD_TEXT, NUMBERS, NUMBERS, tuples(ODD_TEXT), ODD_TEXT)
 TYPES = st.builds(TypeGrowth, ODD_TEXT, NUMBERS, NUMBERS)
 HOPS = st.builds(Hop, ODD_TEXT, ODD_TEXT, ODD_TEXT, NUMBERS, st.booleans())
 PATHS = st.builds(RetentionPath, tuples(HOPS), ODD_TEXT)
@@ -421,7 +421,7 @@ def test_one_result() -> None:
                 "sites": [
                     {
                         "file": "shop.py", "line": 3, "function": "add", "bytes_per_run": 96.0, "blocks_per_run": 3.0,
-                        "traceback": ["a", "b"],
+                        "traceback": ["a", "b"], "source": "",
                     }
                 ],
                 "types": [{"type": "dict", "count_per_run": 1.0, "bytes_per_run": 64.0}],
