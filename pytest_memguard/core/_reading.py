@@ -19,7 +19,6 @@ from pytest_memguard.core._expect import (
     flag,
     free,
     keys,
-    mapping,
     member,
     number,
     one_in,
@@ -267,9 +266,17 @@ _RUN: Mapping[str, Reader] = {
     "control": by_name(_CONTROL),
     "summary": keys(_SUMMARY, {"plain_s": number}),
 }
+_CAUSE: Mapping[str, Reader] = {"fingerprint": text, "text": text, "results": each(text), "per_run": number}
+_CAUSE_MORE: Mapping[str, Reader] = {
+    **_METRIC,
+    **_METRIC_MORE,
+    "growth": each(keys({**_METRIC, "per_run": number}, _METRIC_MORE)),
+    "loss_bytes": number,
+    "reproducer": text,
+}
 #: Written for other readers, and made anew when the document is written again.
 _FOR_OTHERS: Mapping[str, Reader] = {
     "tool": keys({"name": text, "version": text}, {}),
     "control": by_name(keys({"noisy": flag}, {})),
-    "causes": each(mapping),
+    "causes": each(keys(_CAUSE, _CAUSE_MORE)),
 }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.core import _reading
 from pytest_memguard.core._expect import first_misfit, shown
 from pytest_memguard.core._reading import RECORDS, SCHEMA, TOOL
+from pytest_memguard.core.causes import causes
 from pytest_memguard.core.values import METRICS, Level
 from pytest_memguard.errors import DocumentError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_memguard.core.ladder import Plan
-    from pytest_memguard.core.values import Finding, Metric, Readings, RunResult, SubjectResult
+    from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RunResult, SubjectResult
 
 __all__ = ["SCHEMA", "dumps", "from_dict", "loads", "result_from_dict", "result_to_dict", "to_dict"]
 
@@ -71,7 +72,7 @@ def _frame(result: RunResult) -> dict[str, Any]:
         "control": {name: {**_plain(one), "noisy": one.noisy} for name, one in result.control.items()},
         "plans": [_plain(plan) for plan in _plans(result)],
         "results": [],
-        "causes": [],
+        "causes": [_cause_to_dict(cause) for cause in causes(result.results)],
         "summary": _summary(result),
     }
 
@@ -116,6 +117,20 @@ def _result_to_dict(result: SubjectResult, plan: object) -> dict[str, Any]:
         "phases": None if readings is None else _phases_to_list(readings),
         "series": [] if readings is None else _series_to_list(readings),
         "findings": [_finding_to_dict(finding) for finding in result.findings],
+    }
+
+
+def _cause_to_dict(cause: Cause) -> dict[str, Any]:
+    """Return a cause, which is found again in the results when the document is read."""
+    return {
+        "fingerprint": cause.fingerprint,
+        "text": cause.text,
+        "results": list(cause.results),
+        **_metric_to_dict(cause.metric),
+        "per_run": cause.per_run,
+        "growth": [{**_metric_to_dict(metric), "per_run": rate} for metric, rate in cause.growth],
+        "loss_bytes": cause.loss_bytes,
+        "reproducer": cause.reproducer,
     }
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
-    "THREADS", "TRACED", "USS", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level", "Metric",
-    "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend",
+    "THREADS", "TRACED", "USS", "Cause", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level",
+    "Metric", "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend",
     "TypeGrowth", "Unit", "Verdict",
 ]  # fmt: skip
 
@@ -311,6 +311,38 @@ class Finding:
     types: tuple[TypeGrowth, ...] = ()
     paths: tuple[RetentionPath, ...] = ()
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """
+    What findings of one fingerprint have in common, in however many results.
+
+    Attributes:
+        text: Who holds it, or where it is made, on one line; names in it come from outside.
+        results: Ids of the results, in the order of the session.
+        growth: For each metric the growth a run, of all results together; what stands for the others first.
+        reproducer: The command that repeats the cheapest of the results; empty where none is a test.
+        loss_bytes: What one run of all of them is expected to lose: the growth, times how likely it is a leak.
+
+    """
+
+    fingerprint: str
+    text: str
+    results: tuple[str, ...]
+    growth: tuple[tuple[Metric, float], ...]
+    reproducer: str = ""
+    loss_bytes: float = 0.0
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that stands for the others."""
+        return self.growth[0][0]
+
+    @property
+    def per_run(self) -> float:
+        """Growth of that metric a run, of all results together."""
+        return self.growth[0][1]
 
 
 @dataclass(frozen=True, slots=True)

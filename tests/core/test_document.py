@@ -459,8 +459,39 @@ def test_the_frame() -> None:
         "commit": written.commit,
         "settings": {"mode": "quick"},
         "control": {"blocks": {"per_run": 0.0, "noisy": True, "largest_step": 1.0}},
-        "causes": [],
+        "causes": [
+            {
+                "fingerprint": "c0ffee",
+                "text": "shop.seen",
+                "results": ["tests/test_shop.py::test_cart"],
+                "metric": "blocks",
+                "unit": "count",
+                "per_run": 3.0,
+                "growth": [{"metric": "blocks", "unit": "count", "per_run": 3.0}],
+                "loss_bytes": 187.2,
+                "reproducer": "pytest tests/test_shop.py::test_cart --memguard",
+            }
+        ],
     }
+
+
+def test_causes_are_those_of_the_results() -> None:
+    """Causes are found again when a document is read, whatever is written there; other metrics are described."""
+    mine = Metric("gpu", Unit.BYTE, exact=False)
+    finding = replace(example().findings[0], metric=mine)
+    content = to_dict(session(example(findings=(finding,))))
+    described = content["causes"][0]
+    content["causes"] = []
+
+    assert to_dict(from_dict(content))["causes"] == [described]
+    assert described.items() >= {"metric": "gpu", "unit": "byte", "exact": False, "resource": False}.items()
+
+
+def test_what_is_clean_has_no_cause() -> None:
+    """Only leaks and growth have causes."""
+    levels = [level for level in Level if level not in (Level.LEAK, Level.GROWING)]
+
+    assert to_dict(session(*(example(verdict=Verdict(level, 0.0, "")) for level in levels)))["causes"] == []
 
 
 def test_summary() -> None:
@@ -684,6 +715,8 @@ def test_the_contract_alone_is_enough() -> None:
         (("environment", "load"), [1, nan], "environment.load[1]: nan is not a number"),
         (("environment", "packages", "a-b"), {1}, "environment.packages['a-b']: {1} is not a JSON value"),
         (("settings", 5), 5, "settings[5]: the key is not text"),
+        (("causes", 0, "results", 0), 5, "causes[0].results[0]: 5 is not text"),
+        (("causes", 0, "growth", 0, "per_run"), "x", "causes[0].growth[0].per_run: 'x' is not a number"),
         (("tool",), None, "tool: None is not an object"),
         (("schema",), 1, "schema: 1 is not text"),
     ],
