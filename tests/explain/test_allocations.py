@@ -114,7 +114,7 @@ def test_a_leak_is_seen_at_its_line(shop: ModuleType, tmp_path: Path) -> None:
     """An object that each run keeps is named by the line that made it."""
     sites = look(shop.leak, tmp_path)
 
-    assert sites[0][:3] == ("shop.py", line_of("KEPT.append(Item("), "leak")
+    assert ("shop.py", line_of("KEPT.append(Item("), "leak") in [site[:3] for site in sites]
     assert all(site[3] == int(site[3]) > 0 for site in sites)
 
 
