@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TypeGrowth,
     )
 
-__all__ = ["failure", "short"]
+__all__ = ["command", "failure", "short"]
 
 #: A failing test fits one screen of 24 lines; pytest puts a few columns of its own before each.
 _LINES, _COLUMNS = 24, 100
@@ -75,7 +75,7 @@ def failure(result: SubjectResult, *, rerun: str = "") -> str:
     head = [shortened(line, _COLUMNS) for line in _head(result)]
     tail = [
         *_labelled("readings", _table(result)),
-        *_labelled("repeat", _command(result.id, rerun)),
+        *_labelled("repeat", command(result.id, rerun)),
         *_labelled("accept", _acceptance(result)),
     ]
     middle = _fitted(_sections(result), _LINES - len(head) - len(tail) - 2)
@@ -231,20 +231,20 @@ def _row(readings: Readings, phase: Phase, metrics: Iterable[Metric]) -> tuple[s
     return (phase.value, counted(runs[-1] - runs[0], "run"), *added)
 
 
-def _command(test_id: str, rerun: str) -> list[str]:
+def command(test_id: str, rerun: str = "", *, columns: int = _TEXT) -> list[str]:
     """Return the first command that fits and can be pasted: a wider choice of tests beats a cut name."""
-    if _can_be_pasted(rerun):
+    if _can_be_pasted(rerun, columns):
         return [rerun]
     for choice in _choices(test_id):
         quoted = shlex.quote(choice)
         for lines in ([f"pytest {quoted} --memguard"], ["pytest --memguard \\", f"  {quoted}"]):
-            if all(map(_can_be_pasted, lines)):
+            if all(_can_be_pasted(line, columns) for line in lines):
                 return lines
     return [plain(f"pytest {test_id} --memguard")]
 
 
-def _can_be_pasted(line: str) -> bool:
-    return line.isprintable() and 0 < columns_of(line) <= _TEXT
+def _can_be_pasted(line: str, columns: int) -> bool:
+    return line.isprintable() and 0 < columns_of(line) <= columns
 
 
 def _choices(test_id: str) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
+from pytest_memguard.core.causes import rate_of
 from pytest_memguard.core.units import Unit, amount, signed
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Finding, Metric, SubjectResult
 
 __all__ = [
-    "LONGEST_NAME", "LONGEST_NOUN", "MOST_PARTS", "aligned", "columns_of", "counted", "growth_of", "joined",
-    "limit_text", "noun_in_full", "noun_of", "plain", "rate_of", "score_text", "short_name", "shortened",
+    "LONGEST_NAME", "LONGEST_NOUN", "MOST_PARTS", "aligned", "columns_of", "counted", "growth_of", "growth_text",
+    "joined", "limit_text", "noun_in_full", "noun_of", "plain", "rate_of", "score_text", "short_name", "shortened",
 ]  # fmt: skip
 
 #: Names longer than this are shortened in the middle, so that numbers beside them stay in sight.
@@ -101,12 +102,6 @@ def counted(number: int, one: str, many: str = "") -> str:
 # -- amounts ---------------------------------------------------------------------------------------------------------
 
 
-def rate_of(finding: Finding, result: SubjectResult) -> float:
-    """Return the growth a run: the slope, or the mean where growth comes too rarely for a median of slopes."""
-    point = finding.trend.slope.point
-    return point if point > 0 else finding.total / max(1, result.runs - 1)
-
-
 def noun_of(metric: Metric, number: str = "") -> str:
     """Return what is counted, in the form that goes with the text of its *number*."""
     one, many, _ = _NOUNS.get(metric.name, (metric.name.replace("_", " "),) * 3)
@@ -120,8 +115,12 @@ def noun_in_full(metric: Metric) -> str:
 
 def growth_of(finding: Finding, result: SubjectResult, *, in_full: bool = False) -> str:
     """Return the growth a run with its noun, as in "+7 blocks"; a size's noun may be given in full."""
-    metric = finding.metric
-    number = signed(rate_of(finding, result), metric.unit)
+    return growth_text(finding.metric, rate_of(finding, result), in_full=in_full)
+
+
+def growth_text(metric: Metric, rate: float, *, in_full: bool = False) -> str:
+    """Return growth by *rate* a run with its noun; see ``growth_of``."""
+    number = signed(rate, metric.unit)
     noun = noun_in_full(metric) if in_full and metric.unit is Unit.BYTE else noun_of(metric, number)
     return f"{number} {noun}"
 

@@ -7,18 +7,20 @@ Nothing is coloured, and whatever comes from outside goes through ``plain``.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_memguard.core.causes import causes, cheapest, expected_loss
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
-from pytest_memguard.renderers._failure import failure, short
+from pytest_memguard.renderers._failure import command, failure, short
 from pytest_memguard.renderers._words import (
     LONGEST_NOUN,
     MOST_PARTS,
     aligned,
     columns_of,
     counted,
-    growth_of,
+    growth_text,
     joined,
     limit_text,
     noun_in_full,
@@ -30,9 +32,9 @@ from pytest_memguard.renderers._words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_memguard.core.values import Control, Phase, RunResult, SubjectResult
+    from pytest_memguard.core.values import Cause, Control, Metric, Phase, RunResult, SubjectResult
 
 __all__ = ["failure", "plain", "short", "status", "summary"]
 
@@ -40,8 +42,8 @@ _MOST_LEAKS = 20
 _MOST_BOUNDED = 10
 _MOST_REASONS = 5
 _NO_WIDTH = 10_000
-#: What one more of something is worth in bytes: a small object, and what the kernel keeps for a socket or a thread.
-_BLOCK_BYTES, _RESOURCE_BYTES = 64, 64 * 1024
+#: A cause is told once, in place of its results, from so many results on.
+_LEAST_FOLDED = 2
 
 _CHECKED = (Level.LEAK, Level.GROWING, Level.BOUNDED, Level.SETTLED, Level.CLEAN)
 _NOT_CHECKED = (Level.UNMEASURED, Level.SKIPPED)
@@ -57,7 +59,7 @@ def summary(result: RunResult, *, verbosity: int = 0, width: int = 80) -> str:
     Args:
         result: The whole session.
         verbosity: Below 0 the counts and the leaks only, and nothing where nothing was checked; from 1 on what
-            settled, is bounded or could not be measured in full, names not shortened.
+            settled, is bounded, could not be measured or shares a cause in full, names not shortened.
         width: Columns of the terminal.
 
     Returns:
@@ -68,10 +70,10 @@ def summary(result: RunResult, *, verbosity: int = 0, width: int = 80) -> str:
     if not results or (verbosity < 0 and not any(one.verdict.level in _CHECKED for one in results)):
         return ""
     if verbosity < 0:
-        return "\n".join([_counts(results), *_losses(results, (Level.LEAK,), width)])
+        return "\n".join([_counts(results), *_losses(results, (Level.LEAK,), width, verbosity)])
     in_full = verbosity >= 1
     room = _NO_WIDTH if in_full else width
-    lines = [_counts(results), *_losses(results, (Level.LEAK, Level.GROWING), width)]
+    lines = [_counts(results), *_losses(results, (Level.LEAK, Level.GROWING), width, verbosity)]
     lines += _bounded(results, _NO_WIDTH if in_full else _MOST_BOUNDED, room)
     lines += _settled(results) if in_full else []
     lines += _unmeasured(results, room, in_full=in_full)
@@ -95,25 +97,66 @@ def _words(results: Sequence[SubjectResult], levels: Iterable[Level]) -> str:
     return ", ".join(f"{amount(number, Unit.COUNT)} {level.value}" for level, number in numbers.items() if number)
 
 
-def _losses(results: Sequence[SubjectResult], levels: Sequence[Level], width: int) -> list[str]:
-    """Return one line a leak, the dearest first."""
-    found = sorted((one for one in results if one.verdict.level in levels), key=lambda one: (-_loss(one), one.id))
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """A leak, or a cause in place of all its leaks, as it stands in the summary."""
+
+    bytes: float
+    verdict: str
+    compact: str
+    number: str
+    name: str
+    below: tuple[str, ...] = ()
+
+
+def _losses(results: Sequence[SubjectResult], levels: Sequence[Level], width: int, verbosity: int) -> list[str]:
+    """Return one line a leak or a cause of several, the dearest first."""
+    grown = [result for result in results if result.verdict.level in levels]
+    found = sorted(_folded(grown, width, verbosity), key=lambda loss: (-loss.bytes, loss.name))
     shown = found[:_MOST_LEAKS]
-    lines = aligned((_verdict(one), shortened(_compact(one), width // 2 - 4), _runs(one)) for one in shown)
-    named = [f"  {line}  {_id(one, width - 4 - columns_of(line))}" for one, line in zip(shown, lines, strict=True)]
+    lines = aligned((one.verdict, shortened(one.compact, width // 2 - 4), one.number) for one in shown)
+    named = [
+        text
+        for one, line in zip(shown, lines, strict=True)
+        for text in (f"  {line}  {_named(one.name, width - 4 - columns_of(line))}", *one.below)
+    ]
     return [*named, *_rest(len(found), _MOST_LEAKS)]
 
 
-def _loss(result: SubjectResult) -> float:
-    """Return the bytes a run that are expected to be lost: what grows, times how likely it is a leak."""
-    sizes = [rate_of(one, result) for one in result.findings if one.metric.unit is Unit.BYTE]
-    counts = [
-        rate_of(one, result) * (_RESOURCE_BYTES if one.metric.resource else _BLOCK_BYTES)
-        for one in result.findings
-        if one.metric.unit is Unit.COUNT
-    ]
-    # Heap and mapped memory see the same bytes, so the largest stands for all of them.
-    return result.verdict.score / 100 * (max(sizes, default=0.0) + sum(counts))
+def _folded(grown: Sequence[SubjectResult], width: int, verbosity: int) -> Iterator[_Loss]:
+    """Yield the causes that several of these results have, then the results that have others as well, or none."""
+    several = {cause.fingerprint: cause for cause in causes(grown) if len(cause.results) >= _LEAST_FOLDED}
+    for cause in several.values():
+        group = [one for one in grown if any(finding.fingerprint == cause.fingerprint for finding in one.findings)]
+        yield _loss_of_several(cause, group, width, verbosity)
+    for result in grown:
+        names = {finding.fingerprint for finding in result.findings} - {""}
+        if not names or names - set(several):
+            yield _Loss(expected_loss(result), _verdict(result), _compact(result), _runs(result), result.id)
+
+
+def _loss_of_several(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: int) -> _Loss:
+    noun = "test" if all(one.kind == "test" for one in group) else "subject"
+    surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, one.verdict.score))
+    return _Loss(
+        cause.loss_bytes,
+        _verdict(surest),
+        _compact_growth(cause.growth),
+        counted(len(cause.results), noun),
+        cause.text,
+        tuple(_below(cause, group, width, verbosity)),
+    )
+
+
+def _below(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: int) -> Iterator[str]:
+    """Yield what stands below a cause: how to repeat it, and all of its results where that is asked for."""
+    label, again = "    repeat  ", cheapest(group)
+    if verbosity >= 0 and again.kind == "test":
+        lines = command(again.id, columns=width - len(label))
+        for at, line in enumerate(lines):
+            yield (" " * len(label) if at else label) + shortened(line, width - len(label))
+    if verbosity >= 1:
+        yield from (f"    {plain(name)}" for name in cause.results)
 
 
 def _verdict(result: SubjectResult) -> str:
@@ -121,15 +164,20 @@ def _verdict(result: SubjectResult) -> str:
 
 
 def _compact(result: SubjectResult) -> str:
-    """Return the amount a run in few words: counts with their nouns, then one size."""
-    counts = [growth_of(one, result) for one in result.findings if one.metric.unit is not Unit.BYTE]
-    sizes = [one for one in result.findings if one.metric.unit is Unit.BYTE]
-    if not result.findings:
-        return plain(result.verdict.reason)
+    """Return the amount a run in few words, or the reason where no metric was followed."""
+    growth = [(finding.metric, rate_of(finding, result)) for finding in result.findings]
+    return _compact_growth(growth) if growth else plain(result.verdict.reason)
+
+
+def _compact_growth(growth: Iterable[tuple[Metric, float]]) -> str:
+    """Return growth in few words: counts with their nouns, then one size."""
+    rates = list(growth)
+    counts = [growth_text(metric, rate) for metric, rate in rates if metric.unit is not Unit.BYTE]
+    sizes = [(metric, rate) for metric, rate in rates if metric.unit is Unit.BYTE]
     if not sizes:
         return joined(counts) + " a run"
-    largest = max(sizes, key=lambda one: rate_of(one, result))
-    size = amount(rate_of(largest, result), Unit.BYTE) if counts else growth_of(largest, result)
+    metric, rate = max(sizes, key=lambda one: one[1])
+    size = amount(rate, Unit.BYTE) if counts else growth_text(metric, rate)
     before = MOST_PARTS - 1
     return joined([*counts[:before], size, *counts[before:]]) + " a run"
 
@@ -138,9 +186,9 @@ def _runs(result: SubjectResult) -> str:
     return counted(result.runs, "run")
 
 
-def _id(result: SubjectResult, most: int) -> str:
-    """Return the id, shortened to *most* columns; never to less than can be recognised."""
-    return short_name(result.id, max(16, most))
+def _named(name: str, most: int) -> str:
+    """Return a name from outside, shortened to *most* columns; never to less than can be recognised."""
+    return short_name(name, max(16, most))
 
 
 def _rest(total: int, shown: int, noun: str = "") -> list[str]:
@@ -151,7 +199,7 @@ def _pair(result: SubjectResult, why: str, width: int) -> str:
     """Return an id and what there is to say about it; each may take what the other leaves, and half at least."""
     room = width - 4
     why = shortened(why, max(room // 2, room - columns_of(plain(result.id))))
-    return f"  {_id(result, room - columns_of(why))}: {why}"
+    return f"  {_named(result.id, room - columns_of(why))}: {why}"
 
 
 def _bounded(results: Sequence[SubjectResult], most: int, width: int) -> list[str]:

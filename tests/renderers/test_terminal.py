@@ -619,6 +619,124 @@ def test_the_dearest_first() -> None:
     """)
 
 
+def caused(metric: Metric, rate: float, fingerprint: str) -> Finding:
+    """Return a metric that grows by *rate* a run, for the cause *fingerprint*."""
+    return replace(finding(metric, rate), fingerprint=fingerprint)
+
+
+CACHE = Holder("unbounded", "shop.catalog._CACHE", grew=1.0)
+FOLDED = session(
+    *(
+        replace(
+            result(caused(BLOCKS, 7.0, "c0ffee"), caused(HEAP, 1126.0, "c0ffee"), name=f"t.py::test_{at}", score=at,
+                   holder=CACHE),
+            first_run_s=1.0 if at < 98 else 0.5,
+        )
+        for at in (96, 97, 98)
+    ),
+    result(caused(BLOCKS, 1.0, "feed"), name="t.py::test_alone"),
+    replace(
+        result(caused(BLOCKS, 7.0, "c0ffee"), name="t.py::test_slow", level=Level.GROWING, score=50.0, holder=CACHE),
+        first_run_s=9.0,
+    ),
+    repeat_s=0.0,
+)  # fmt: skip
+
+
+def test_a_cause_of_several() -> None:
+    """Tests that leak for one reason are one line, with their growth together and the cheapest way to see it."""
+    actual = summary(FOLDED)
+
+    assert actual == text("""
+        memguard: 5 tests checked: 4 leak, 1 growing
+          leak 98  +28 blocks, 3.3 KiB a run  4 tests  shop.catalog._CACHE
+            repeat  pytest t.py::test_98 --memguard
+          leak 99  +1 block a run             66 runs  t.py::test_alone
+    """)
+
+
+def test_a_cause_of_several_in_full() -> None:
+    """Verbose, all of its tests are named."""
+    actual = summary(FOLDED, verbosity=1)
+
+    assert actual == text("""
+        memguard: 5 tests checked: 4 leak, 1 growing
+          leak 98  +28 blocks, 3.3 KiB a run  4 tests  shop.catalog._CACHE
+            repeat  pytest t.py::test_98 --memguard
+            t.py::test_96
+            t.py::test_97
+            t.py::test_98
+            t.py::test_slow
+          leak 99  +1 block a run             66 runs  t.py::test_alone
+    """)
+
+
+def test_a_cause_of_several_in_a_quiet_session() -> None:
+    """Quiet, only the leaks count, and the line is all there is."""
+    actual = summary(FOLDED, verbosity=-1)
+
+    assert actual == text("""
+        memguard: 5 tests checked: 4 leak, 1 growing
+          leak 98  +21 blocks, 3.3 KiB a run  3 tests  shop.catalog._CACHE
+          leak 99  +1 block a run             66 runs  t.py::test_alone
+    """)
+
+
+def test_fifty_tests_of_one_cause() -> None:
+    """However many tests leak for one reason, the summary is as long."""
+    leaks = [result(caused(BLOCKS, 1.0, "aa"), name=f"t.py::test_{at:02}", holder=CACHE) for at in range(50)]
+
+    actual = summary(session(*leaks, repeat_s=0.0))
+
+    assert actual == text("""
+        memguard: 50 tests checked: 50 leak
+          leak 99  +50 blocks a run  50 tests  shop.catalog._CACHE
+            repeat  pytest t.py::test_00 --memguard
+    """)
+
+
+def test_a_test_with_a_cause_of_its_own_as_well() -> None:
+    """A test that leaks for a second reason keeps its own line; one of which nothing is known too."""
+    shared = replace(caused(FDS, 1.0, "aa"), names=("/tmp/a.log",))  # noqa: S108
+    leaks = [
+        result(shared, name="t.py::test_a"),
+        result(shared, finding(HEAP, 1.0), name="t.py::test_b"),
+        result(shared, caused(HEAP, 2048.0, "bb"), name="t.py::test_c"),
+        result(finding(HEAP, 512.0), name="t.py::test_d"),
+    ]
+
+    actual = summary(session(*leaks, repeat_s=0.0))
+
+    assert actual == text("""
+        memguard: 4 tests checked: 4 leak
+          leak 99  +3 fds a run          3 tests  /tmp/a.log
+            repeat  pytest t.py::test_a --memguard
+          leak 99  +1 fd, 2.0 KiB a run  66 runs  t.py::test_c
+          leak 99  +512 B heap a run     66 runs  t.py::test_d
+    """)
+
+
+def test_a_cause_of_several_subjects() -> None:
+    """Callables have no command, and are not called tests."""
+    leaks = [replace(result(caused(BLOCKS, 1.0, "aa"), name=name, holder=CACHE), kind="callable") for name in "ab"]
+
+    actual = summary(session(*leaks, repeat_s=0.0))
+
+    assert actual == text("""
+        memguard: 2 subjects checked: 2 leak
+          leak 99  +2 blocks a run  2 subjects  shop.catalog._CACHE
+    """)
+
+
+def test_a_command_that_does_not_fit() -> None:
+    """A name that is too long for one line is repeated with its class or file."""
+    leaks = [result(caused(BLOCKS, 1.0, "aa"), name=f"t.py::Test{at}::test_{'x' * 80}", holder=CACHE) for at in "ab"]
+
+    actual = summary(session(*leaks, repeat_s=0.0))
+
+    assert actual.endswith("\n    repeat  pytest t.py::Testa --memguard")
+
+
 def test_many_bounded() -> None:
     """Of many bounded tests ten are named, and all of them where the session is verbose."""
     crowd = session(*many(Level.BOUNDED, 12), repeat_s=0.0)
@@ -670,12 +788,15 @@ def test_hostile_names() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=120), st.text(max_size=120), st.sampled_from(Level)), max_size=9))
 def test_the_width_of_the_terminal_is_kept(outside: list[tuple[str, str, Level]]) -> None:
-    """Whatever tests and reasons are called, no line below the counts is wider than the terminal."""
+    """Whatever tests, reasons and holders are called, no line below the counts is wider than the terminal."""
     results = [result(name=name, reason=reason, level=level) for name, reason, level in outside]
+    shared = [
+        result(caused(BLOCKS, 7.0, "aa"), name=name, level=level, holder=Holder("unbounded", reason))
+        for name, reason, level in outside
+    ]
 
-    lines = summary(session(*results)).split("\n")
-
-    assert all(line.isprintable() and columns_of(line) <= 80 for line in lines[1:])
+    for lines in (summary(session(*results)).split("\n"), summary(session(*shared)).split("\n")):
+        assert all(line.isprintable() and columns_of(line) <= 80 for line in lines[1:])
 
 
 # -- the line in between, and plain text -----------------------------------------------------------------------------
