@@ -150,7 +150,7 @@ class Readings:
             return ()
         width = len(self.metrics)
         values = self.values[self.metrics.index(metric) : len(self.runs) * width : width]
-        if phase is None:
+        if phase is None or self.phases.count(phase) == len(self.phases):
             return tuple(values)
         return tuple(value for value, part in zip(values, self.phases, strict=True) if part is phase)
 

@@ -83,6 +83,7 @@ class Guard:
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
         self._is_warm = False
+        self._plans: dict[bool, Plan] = {}
         self.expectations = Expectations()
 
     @functools.cached_property
@@ -289,7 +290,7 @@ class Guard:
     def _measured(self, item: pytest.Item, subject: repeat.ItemSubject, mark: marks.MarkSettings | None) -> Record:
         if sys.version_info < (3, 11) and not self._is_warm:
             self._is_warm = self._run_empty(item, _CALLS_TO_A_CACHE) is not None
-        plan = plan_for(self._settings, mark, curious=self._credit.is_left)
+        plan = self._plan(mark, curious=self._credit.is_left)
         plan = replace(plan, control=self._control or (), follow=mark is not None or self._has_time_to_follow())
         began = time.thread_time()  # of this process alone: a busy machine must not change what is looked at
         with StatusLine(self._config, item.nodeid) as status:
@@ -344,6 +345,13 @@ class Guard:
             self._guarding.control[series.metric.name] = seen
             control.append((series.metric.name, seen.per_run, seen.largest_step))
         return tuple(control)
+
+    def _plan(self, mark: marks.MarkSettings | None, *, curious: bool) -> Plan:
+        if mark is not None:
+            return plan_for(self._settings, mark, curious=curious)
+        if curious not in self._plans:
+            self._plans[curious] = plan_for(self._settings, None, curious=curious)
+        return self._plans[curious]
 
     def _run_empty(self, item: pytest.Item, runs: int) -> Record | None:
         subject = self._control_subject(item)
