@@ -10,35 +10,33 @@ No user code is called: types, lengths and attribute dictionaries are read past 
 
 from __future__ import annotations
 
-import functools
 import gc
 import mmap
 import re
 import sys
 from array import array
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Holder
+from pytest_memguard.explain.naming import LRU, attributes, is_a, lru_name, mro, namespace_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ContainerCheck"]
-
-_LRU = type(functools.lru_cache(int))
+__all__ = ["ContainerCheck", "Grown", "thawed"]
 
 
 def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
-    return int(cache.cache_info().currsize)
+    return int(LRU.cache_info(cache).currsize)
 
 
 #: How to measure a container without calling a method of the user's.
 _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
-    (_LRU, _lru_length),
+    (LRU, _lru_length),
     (dict, dict.__len__),
     (list, list.__len__),
     (set, set.__len__),
@@ -62,8 +60,20 @@ _LARGEST_LIMIT = 1 << 24
 _EXPLAINED = 0.8
 
 
-@dataclass(slots=True)
-class _Grown:
+@dataclass(slots=True, eq=False)
+class Grown:
+    """
+    A container that grew over some runs.
+
+    Attributes:
+        container: The object itself, alive; a number of callbacks that nobody can see has None.
+        length: Entries it has now.
+        gained: Entries more than before the runs.
+        name: Where it is, for people; empty where nobody names it.
+        limit: Most entries it can hold, where known.
+
+    """
+
     container: Any
     length: int
     gained: int
@@ -72,6 +82,7 @@ class _Grown:
 
     @property
     def bounded(self) -> bool:
+        """Whether it has a limit."""
         return self.limit is not None
 
 
@@ -97,7 +108,7 @@ class ContainerCheck:
     def begin(self) -> None:
         """Note the length of every container."""
         notes, at = self._notes, 2
-        with _thawed(self._frozen):
+        with thawed(self._frozen):
             for group, (containers, measure) in enumerate(_containers()):
                 end = min(at + 2 * len(containers), len(notes))
                 count = (end - at) // 2
@@ -115,18 +126,31 @@ class ContainerCheck:
         newborn = gc.get_objects() if self._frozen else []
         born = set(map(id, newborn))
         gained_blocks = sys.getallocatedblocks() - self._notes[0]
-        with _thawed(self._frozen):
+        with thawed(self._frozen):
             grown = self._grown(runs, born)
             _name(grown)
             holder = _verdict(grown, runs, len(born), gained_blocks)
             return _rebound(self._home, newborn, runs) or holder if holder.kind == "hidden" else holder
+
+    def grown(self, runs: int) -> list[Grown]:
+        """
+        Return the containers that grew since ``begin``, named, with their limits, those that gained most first.
+
+        Other than ``finish`` this clears nothing and decides nothing. With a frozen heap all that lives is frozen
+        afterwards: what was born in the runs is to be asked for before.
+        """
+        born = set(map(id, gc.get_objects())) if self._frozen else set()
+        with thawed(self._frozen):
+            grown = self._grown(runs, born)
+            _name(grown)
+        return grown
 
     def close(self) -> None:
         """Give the memory back."""
         self._notes.release()
         self._memory.close()
 
-    def _grown(self, runs: int, born: set[int]) -> list[_Grown]:
+    def _grown(self, runs: int, born: set[int]) -> list[Grown]:
         before = self._before()
         least = max(1.0, _LEAST_GROWTH * runs)
         grown = []
@@ -134,7 +158,7 @@ class ContainerCheck:
             ids, lengths = list(map(id, containers)), list(map(measure, containers))
             for container, identity, length in zip(containers, ids, lengths, strict=True):
                 if length - before.get(identity, length) >= least and identity not in born:
-                    grown.append(_Grown(container, length, length - before[identity]))
+                    grown.append(Grown(container, length, length - before[identity]))
         grown.sort(key=lambda one: -one.gained)
         return grown[:_MOST_NAMED]
 
@@ -149,7 +173,7 @@ class ContainerCheck:
 
 
 @contextmanager
-def _thawed(was_frozen: bool) -> Iterator[None]:  # noqa: FBT001 - the only thing there is to say
+def thawed(was_frozen: bool) -> Iterator[None]:  # noqa: FBT001 - the only thing there is to say
     """Let the collector see the older heap for a moment, without collecting it."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -169,7 +193,7 @@ def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
     kinds = set(map(type, tracked))
     found: list[tuple[list[Any], Callable[[Any], int]]] = []
     for base, measure in _LENGTHS:
-        same = {kind for kind in kinds if base in _mro(kind)}
+        same = {kind for kind in kinds if base in mro(kind)}
         found.append((_alike(tracked, same), measure))
     found.append((list(_untracked()), dict.__len__))
     return found
@@ -181,11 +205,6 @@ def _alike(tracked: list[Any], kinds: set[type]) -> list[Any]:
     return [one for one in tracked if type(one) in kinds and one is not tracked]
 
 
-def _mro(kind: type) -> tuple[type, ...]:
-    mro: tuple[type, ...] | None = type.__dict__["__mro__"].__get__(kind)
-    return mro or ()  # a half-made class has none
-
-
 def _untracked() -> Iterator[dict[Any, Any]]:
     """
     Yield dictionaries that hold only atoms, which the collector does not track up to 3.13.
@@ -195,7 +214,7 @@ def _untracked() -> Iterator[dict[Any, Any]]:
     asyncio has run (cpython issue 122695).
     """
     for module in list(sys.modules.values()):
-        for value in list(_attributes(module).values()):
+        for value in list(attributes(module).values()):
             if type(value) is dict:
                 if not gc.is_tracked(value):
                     yield value
@@ -219,37 +238,25 @@ _ATOMS = frozenset(
 # -- names and limits ------------------------------------------------------------------------------------------------
 
 
-def _name(grown: list[_Grown]) -> None:
+def _name(grown: list[Grown]) -> None:
     for one in grown:
         one.limit = _own_limit(one.container)
-        one.name = _lru_name(one.container) if type(one.container) is _LRU else ""
+        one.name = lru_name(one.container) if type(one.container) is LRU else ""
         if not one.name:
             _find_owner(one)
 
 
 def _own_limit(container: Any) -> int | None:  # noqa: ANN401 - see _length
-    if type(container) is _LRU:
+    if type(container) is LRU:
         limit = container.cache_parameters()["maxsize"]
         return None if limit is None else int(limit)
-    if _is_a(container, deque):
+    if is_a(container, deque):
         limit = deque.maxlen.__get__(container)
         return None if limit is None else int(limit)
     return None
 
 
-def _is_a(one: object, *kinds: type) -> bool:
-    """Whether *one* is of such a type; unlike isinstance this does not ask for its ``__class__``, which may be code."""
-    return issubclass(type(one), kinds)
-
-
-def _lru_name(cache: Any) -> str:  # noqa: ANN401 - see _length
-    function = getattr(cache, "__wrapped__", None)
-    code = getattr(function, "__code__", None)
-    where = f" ({code.co_filename.rpartition('/')[2]}:{code.co_firstlineno})" if code is not None else ""
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}{where}"
-
-
-def _find_owner(one: _Grown) -> None:
+def _find_owner(one: Grown) -> None:
     """Look for a module, class or instance that holds the container, for its name and its limit."""
     inner: list[Any] = [one.container]
     for depth in range(_NESTED):
@@ -260,67 +267,43 @@ def _find_owner(one: _Grown) -> None:
         inner = [referrer for referrer in outer if _is_plain(referrer)][:_WIDEST]
 
 
-def _owns(one: _Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: ANN401 - any object at all
-    if type(referrer) is _Grown:
+def _owns(one: Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: ANN401 - any object at all
+    if type(referrer) is Grown:
         return False
     if type(referrer) is dict:
         owners = [owner for owner in gc.get_referrers(referrer) if _is_namespace(owner, referrer)]
         return any(_describe(one, owner, referrer, held, suffix) for owner in owners)
-    if type(referrer) is _LRU:
-        one.name, one.limit = _lru_name(referrer), _own_limit(referrer)
+    if type(referrer) is LRU:
+        one.name, one.limit = lru_name(referrer), _own_limit(referrer)
         return True
-    return _describe(one, referrer, _attributes(referrer), held, suffix)
+    return _describe(one, referrer, attributes(referrer), held, suffix)
 
 
 def _is_plain(referrer: object) -> bool:
-    return any(base in _mro(type(referrer)) for base in _PLAIN)
+    return any(base in mro(type(referrer)) for base in _PLAIN)
 
 
 def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:
-    return _is_a(owner, ModuleType, type) or _attributes(owner) is names
+    return is_a(owner, ModuleType, type) or attributes(owner) is names
 
 
-def _attributes(owner: object) -> dict[Any, Any]:
-    """Return the attributes of *owner* by name: those of its dictionary, else its slots and what a C type shows."""
-    try:
-        found = object.__getattribute__(owner, "__dict__")
-    except AttributeError:
-        return dict(_members(owner))
-    return found if type(found) is dict else dict(found)
-
-
-def _members(owner: object) -> Iterator[tuple[str, Any]]:
-    for kind in _mro(type(owner)):
-        for name, descriptor in list(type.__dict__["__dict__"].__get__(kind).items()):
-            if type(descriptor) in (MemberDescriptorType, GetSetDescriptorType) and not name.startswith("__"):
-                with suppress(Exception):  # a slot that is not set, a C attribute that does not like to be asked
-                    yield name, descriptor.__get__(owner)
-
-
-def _describe(one: _Grown, owner: object, names: dict[Any, Any], held: object, suffix: str) -> bool:
+def _describe(one: Grown, owner: object, names: dict[Any, Any], held: object, suffix: str) -> bool:
     attribute = next((key for key, value in list(names.items()) if value is held), None)
     if type(attribute) is not str:
         return False
-    is_global = _is_a(owner, ModuleType, type)
-    one.name = f"{_owner_name(owner, names)}.{attribute}{suffix}"
+    is_global = is_a(owner, ModuleType, type)
+    one.name = f"{namespace_name(owner)}.{attribute}{suffix}"
     if one.limit is None and not suffix:
         one.limit = _constant_limit(one, attribute, names) if is_global else _attribute_limit(one, names)
     return True
 
 
-def _owner_name(owner: object, names: dict[Any, Any]) -> str:
-    if type(owner) is ModuleType:
-        return str(names.get("__name__", "?"))
-    kind: Any = owner if _is_a(owner, type) else type(owner)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _attribute_limit(one: _Grown, names: dict[Any, Any]) -> int | None:
+def _attribute_limit(one: Grown, names: dict[Any, Any]) -> int | None:
     limits = [value for key, value in list(names.items()) if _is_limit(key, value, one.length)]
     return min(limits, default=None)
 
 
-def _constant_limit(one: _Grown, attribute: str, names: dict[Any, Any]) -> int | None:
+def _constant_limit(one: Grown, attribute: str, names: dict[Any, Any]) -> int | None:
     """Return a constant of a module or class that one function there uses together with the container."""
     functions = [value for value in list(names.values()) if type(value) is FunctionType]
     limits = [
@@ -341,10 +324,10 @@ def _is_limit(key: object, value: object, length: int) -> bool:
 # -- verdict ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(grown: list[_Grown], runs: int, born: int, gained_blocks: int) -> Holder:
+def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int) -> Holder:
     grown = [one for one in grown if one.name]
     bounded = [one for one in grown if one.bounded]
-    caches = [one for one in bounded if type(one.container) is _LRU]
+    caches = [one for one in bounded if type(one.container) is LRU]
     if caches and _clearing_explains(caches, gained_blocks):
         return _holder("bounded", caches[0], runs)
     if bounded and bounded[0].gained >= _EXPLAINED * grown[0].gained:
@@ -354,7 +337,7 @@ def _verdict(grown: list[_Grown], runs: int, born: int, gained_blocks: int) -> H
     return Holder("native" if born < _LEAST_GROWTH * runs else "hidden")
 
 
-def _holder(kind: str, one: _Grown, runs: int) -> Holder:
+def _holder(kind: str, one: Grown, runs: int) -> Holder:
     return Holder(kind, one.name, one.limit, one.gained / runs)
 
 
@@ -367,10 +350,10 @@ def _rebound(home: str, newborn: list[Any], runs: int) -> Holder | None:
     """
     module = sys.modules.get(home)
     born = {id(one): one for one in newborn}
-    for owner in (module, *(value for value in _attributes(module).values() if _is_a(value, type))):
-        for name, value in list(_attributes(owner).items()):
+    for owner in (module, *(value for value in attributes(module).values() if is_a(value, type))):
+        for name, value in list(attributes(owner).items()):
             if id(value) in born and _links(value, born) >= max(2.0, runs / 2):
-                return Holder("rebound", f"{_owner_name(owner, _attributes(owner))}.{name}", None, 1.0)
+                return Holder("rebound", f"{namespace_name(owner)}.{name}", None, 1.0)
     return None
 
 
@@ -385,7 +368,7 @@ def _links(value: object, born: dict[int, Any]) -> int:
     return links
 
 
-def _clearing_explains(caches: list[_Grown], gained_blocks: int) -> bool:
+def _clearing_explains(caches: list[Grown], gained_blocks: int) -> bool:
     before = sys.getallocatedblocks()
     for one in caches:
         one.container.cache_clear()

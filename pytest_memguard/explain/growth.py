@@ -1,0 +1,209 @@
+"""
+What stayed, by type, and what the containers that grew have gained.
+
+Sizes are those of the built-in types' own ``__sizeof__``, plus the collector's header: pympler's asizeof, like
+``sys.getsizeof``, calls the ``__sizeof__`` and ``__getattr__`` of user classes. Every object is counted once, under
+its own type; so what several objects share is not counted for each of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import islice
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.values import TypeGrowth
+from pytest_memguard.explain.naming import class_names, is_a, key_text, length, mro, qualified_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_memguard.explain.holders import ContainerCheck, Grown
+
+__all__ = ["Budget", "containers_that_grew", "growing_types", "newest", "newest_keys", "runs_of", "size_of", "small"]
+
+#: What the collector does not track: seen only through what holds it.
+_ATOMS = frozenset({str, bytes, bytearray, int, float, complex})
+_HEADER = 16
+#: So many objects are asked at once for what they refer to.
+_BATCH = 1_000
+#: A container that has more entries than this is not asked for all of them.
+_LARGEST = 200_000
+_MOST_TYPES = 12
+_MOST_NEWEST = 10_000
+_MOST_KEYS = 3
+#: A type is taken for growing if there are at least so many per run, and no more beside than this.
+_LEAST_PER_RUN, _BESIDE = 0.5, 2
+_METHOD = type(list.append)
+_DICT_OFFSET: Any = type.__dict__["__dictoffset__"]
+
+
+@dataclass(slots=True)
+class Budget:
+    """Seconds that an explanation may take; ``notes`` says where it was cut short."""
+
+    deadline_s: float
+    notes: list[str] = field(default_factory=list)
+    _began_s: float = field(default_factory=time.perf_counter)
+
+    def is_spent(self, done: str = "") -> bool:
+        """Whether the time is over; if so, note what was *done* by then."""
+        if time.perf_counter() - self._began_s < self.deadline_s:
+            return False
+        note = f"stopped after {self.deadline_s:g} s{done and ' '}{done}"
+        if done and note not in self.notes:
+            self.notes.append(note)
+        return True
+
+
+def containers_that_grew(check: ContainerCheck, runs: int) -> list[Grown]:
+    """
+    Return the containers that grew since ``check.begin()``, *runs* runs ago, for ``retention.survey``.
+
+    What was born in the runs, ``gc.get_objects()`` with the older heap frozen, is to be asked for before.
+    """
+    return check.grown(runs)
+
+
+# -- types -----------------------------------------------------------------------------------------------------------
+
+
+def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, budget: Budget) -> list[TypeGrowth]:
+    """
+    Return the types of which objects stay in step with the runs, those with most objects a run first.
+
+    A plain dictionary that holds the attributes of one instance is part of it. Texts, bytes and numbers are found
+    through the objects that hold them, and are only counted if nobody else does.
+    """
+    inner = _attribute_dictionaries(newborn, budget)
+    counts: Counter[type] = Counter()
+    sizes: Counter[type] = Counter()
+    sizers = {kind: _sizer(kind) for kind in set(map(type, newborn))}
+    for at, one in enumerate(newborn):
+        if not at % _BATCH and budget.is_spent(f"at {at:,} of {len(newborn):,} objects"):
+            break
+        owner = inner.get(id(one))
+        if owner is None:
+            counts[type(one)] += 1
+        sizes[owner or type(one)] += sizers[type(one)](one) + _HEADER
+    _add_atoms(newborn, grown, counts, sizes, budget)
+    rows = [
+        TypeGrowth(qualified_name(kind), runs_of(count, runs), runs_of(sizes[kind], runs))
+        for kind, count in counts.items()
+        if keeps_step(count, runs)
+    ]
+    rows.sort(key=lambda row: (-row.count_per_run, "." not in row.type, -row.bytes_per_run, row.type))
+    return rows[:_MOST_TYPES]
+
+
+def keeps_step(count: int, runs: int) -> bool:
+    """Whether a number of objects is what so many runs leave: near a multiple, or fewer than two a run."""
+    beside = min(count % runs, runs - count % runs)
+    return count >= _LEAST_PER_RUN * runs and (count < 2 * runs or beside <= _BESIDE)
+
+
+def runs_of(amount: float, runs: int) -> float:
+    """Return an amount per run: a whole number where only a few are left over."""
+    near = round(amount / runs)
+    return float(near) if near and abs(amount - near * runs) <= _BESIDE else amount / runs
+
+
+def size_of(one: Any) -> int:  # noqa: ANN401 - any object at all
+    """Return the size of an object in bytes, without what it refers to."""
+    return int(_sizer(type(one))(one)) + (_HEADER if gc.is_tracked(one) else 0)
+
+
+def _sizer(kind: type) -> Callable[[Any], int]:
+    """Return the first ``__sizeof__`` of a type that is no code of a user's."""
+    methods = (dict(class_names(base)).get("__sizeof__") for base in mro(kind))
+    return next((method for method in methods if type(method) is _METHOD), object.__sizeof__)
+
+
+def _attribute_dictionaries(newborn: Sequence[Any], budget: Budget) -> dict[int, type]:
+    """Return the owner's type of each dictionary that holds the attributes of one newborn instance, by identity."""
+    all_kinds = set(map(type, newborn))
+    containers = (ModuleType, type, dict, list, tuple, set, frozenset, deque)
+    kinds = {kind for kind in all_kinds if _DICT_OFFSET.__get__(kind) and not set(mro(kind)) & set(containers)}
+    owners: dict[int, type] = {}
+    for at, one in enumerate(newborn):
+        if not at % _BATCH and budget.is_spent():
+            break
+        if type(one) in kinds:
+            for held in gc.get_referents(one):
+                if type(held) is dict and sys.getrefcount(held) <= _ONLY_OWNER + 1:
+                    owners[id(held)] = type(one)
+    return owners
+
+
+#: References that a newborn object has for sure: from the list of them, from a list of referents, from the loop's
+#: variable, and from the call that counts.
+_ONLY_OWNER = 4
+
+
+def small(objects: Iterable[Any]) -> list[Any]:
+    """Return those that the collector may be asked about: no module, and nothing with very many entries."""
+    return [one for one in objects if not is_a(one, ModuleType) and (length(one) or 0) <= _LARGEST]
+
+
+def _add_atoms(
+    newborn: Sequence[Any], grown: Sequence[Grown], counts: Counter[type], sizes: Counter[type], budget: Budget
+) -> None:
+    atoms: dict[int, Any] = {}
+    seen: Counter[int] = Counter()
+    for at in range(0, len(newborn), _BATCH):
+        if budget.is_spent():
+            return
+        _note_atoms(gc.get_referents(*small(newborn[at : at + _BATCH])), atoms, seen)
+    for one in grown:
+        _note_atoms([part for pair in newest(one) for part in pair], atoms, seen)
+    values = list(atoms.values())
+    atoms.clear()
+    for atom, references in zip(values, map(sys.getrefcount, values), strict=True):
+        if references - _COUNTING <= seen[id(atom)]:
+            counts[type(atom)] += 1
+            sizes[type(atom)] += size_of(atom)
+
+
+def _note_atoms(parts: Iterable[Any], atoms: dict[int, Any], seen: Counter[int]) -> None:
+    found = [part for part in parts if type(part) in _ATOMS]
+    seen.update(map(id, found))
+    atoms.update(zip(map(id, found), found, strict=True))
+
+
+def _references_of_counting() -> int:
+    """Return the references that counting them as above makes by itself."""
+    one: list[Any] = [object()]
+    return next(references for _, references in zip(one, map(sys.getrefcount, one), strict=True))
+
+
+_COUNTING = _references_of_counting()
+
+
+# -- containers ------------------------------------------------------------------------------------------------------
+
+
+def newest(grown: Grown) -> list[tuple[Any, Any]]:
+    """Return the newest entries of a container that grew, newest first, as key (None in a list) and value."""
+    container, most = grown.container, min(grown.gained, _MOST_NEWEST)
+    try:
+        if is_a(container, dict):
+            return list(islice(reversed(dict.items(container)), most))
+        if is_a(container, list):
+            return [(None, value) for value in islice(list.__reversed__(container), most)]
+        if is_a(container, deque):
+            return [(None, value) for value in islice(deque.__reversed__(container), most)]
+    except RuntimeError:  # another thread changed it meanwhile
+        pass
+    return []
+
+
+def newest_keys(grown: Grown) -> tuple[str, ...]:
+    """Return the newest keys of a dictionary that grew, for people; nothing where they are no texts or numbers."""
+    entries = newest(grown)[:_MOST_KEYS]
+    keys = [key_text(key) for key, _ in entries] if is_a(grown.container, dict) else []
+    return tuple(dict.fromkeys(key for key in keys if not key.startswith("<")))
