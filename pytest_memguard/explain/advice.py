@@ -1,0 +1,394 @@
+"""
+What to do about a leak: one sentence for the pattern that its explanation shows, and the page that repairs it.
+
+Rules are asked from specific to general; the first that recognises something answers:
+
+    resources    a task, child process, thread or descriptor stays
+    owners       a traceback, logger, at-exit list, context, event loop, weak map or cache keeps it
+    survivors    wrappers, classes, connections or listeners stay
+    containers   a dictionary, list or set grows
+    the rest     memory of C, and what nobody recognised
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pytest_memguard.explain.evidence import LEAST, Evidence, cut, gather, public
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_memguard.core.values import Explanation, Holder
+
+__all__ = ["PAGES", "advise"]
+
+#: Where the pages lie, each named after its pattern: ``fix-unbounded-dict.md``.
+PAGES = "docs/how-to"
+
+_NATIVE_METRICS = frozenset({"heap", "mapped", "rss", "uss"})
+#: Links of a chain, folded into one hop.
+_FOLDED = re.compile(r" x \d+$")
+
+_DICTS = re.compile(r"dict$|Dict$|\bCounter$|mappingproxy$|ChainMap$")
+_LISTS = re.compile(r"list$|List$|\bdeque$|\btuple$|\bbytearray$|\barray$")
+_SETS = re.compile(r"set$|Set$")
+_WEAK_MAPS = re.compile(r"\bweakref\.(WeakKeyDictionary|WeakValueDictionary|finalize)\b|\bweakrefset\.WeakSet\b")
+_EXECUTORS = re.compile(r"concurrent\.futures\.\w+\.(ThreadPoolExecutor|ProcessPoolExecutor)$")
+_HANDLES = re.compile(r"^asyncio\.events\.(Timer)?Handle$|^sched\.Event$")
+_METACLASSES = re.compile(r"^type$|Meta$|Metaclass$|\bEnumType$")
+_CALLABLES = frozenset({"function", "method", "functools.partial", "builtin_function_or_method", "weakref.WeakMethod"})
+_LISTENING = re.compile(
+    r"listener|callback|handler|observer|subscri|receiver|watcher|hook|signal|slot|(^|_)on_", re.IGNORECASE
+)
+_CACHING = re.compile(r"cache|memo", re.IGNORECASE)
+#: Types that are to be closed: those of the standard library, and what is called so elsewhere.
+_FILES = re.compile(r"^io\.(FileIO|Buffered\w+|TextIOWrapper)$|^tempfile\.|^mmap\.mmap$|^zipfile\.|^tarfile\.")
+_CONNECTIONS = re.compile(
+    r"^(sqlite3|socket|ssl|http\.client|ftplib|smtplib|imaplib|poplib)\.|(Connection|Cursor|ClientSession|Transport)$"
+)
+
+
+def advise(explanation: Explanation, holder: Holder, metrics: Sequence[str]) -> str:
+    """
+    Say what to do about a leak.
+
+    Args:
+        explanation: What the extra pass found; may be empty.
+        holder: What the holder check found.
+        metrics: Names of the metrics that grow.
+
+    Returns:
+        One sentence for the pattern that was recognised, with the page that shows its repair; a general one where
+        none was. Names in it come from outside.
+
+    """
+    evidence = gather(explanation, holder, metrics)
+    return next(filter(None, (rule(evidence) for rule in _RULES)))
+
+
+def _see(page: str, sentence: str) -> str:
+    return f"{sentence} - {PAGES}/fix-{page}.md"
+
+
+# -- resources -------------------------------------------------------------------------------------------------------
+
+
+def _task(seen: Evidence) -> str:
+    if "tasks" not in seen.metrics and not (seen.stays(_TASKS) and seen.stays(_COROUTINES)):
+        return ""
+    return _see(
+        "pending-task",
+        f"asyncio tasks stay pending{_such_as(seen, 'tasks')}: cancel and await each of them, or start them in a "
+        "TaskGroup",
+    )
+
+
+_TASKS, _COROUTINES = re.compile(r"\basyncio\.(tasks\.)?Task$"), re.compile(r"^coroutine$")
+
+
+def _child(seen: Evidence) -> str:
+    if "children" not in seen.metrics or seen.stays(_EXECUTORS):
+        return ""
+    return _see(
+        "child-process",
+        f"child processes are not waited for{_such_as(seen, 'children')}: call wait() or communicate(), or start them "
+        "with subprocess.run or `with Popen(...)`",
+    )
+
+
+def _thread(seen: Evidence) -> str:
+    names = seen.names.get("threads", ())
+    if _is_executor(seen, names):
+        return _see("executor", "an executor is never shut down: make it in a `with` block, or call shutdown() on it")
+    if "threads" not in seen.metrics:
+        return ""
+    if seen.stays(_TIMERS) or any("Timer" in name for name in names):
+        return _see("timer", "a timer is started and runs on: cancel() it, and join() it, when it is no longer needed")
+    return _see("thread", f"threads are not ended{_such_as(seen, 'threads')}: tell each of them to end, then join() it")
+
+
+_TIMERS = re.compile(r"^threading\.Timer$")
+
+
+def _is_executor(seen: Evidence, thread_names: Iterable[str]) -> bool:
+    is_worker = any(name.startswith("ThreadPoolExecutor") for name in thread_names)
+    return is_worker or bool(seen.stays(_EXECUTORS) and seen.metrics & {"threads", "children"})
+
+
+def _descriptor(seen: Evidence) -> str:
+    if "fds" not in seen.metrics:
+        return ""
+    names = " ".join(seen.names.get("fds", ()))
+    if "eventpoll" in names:
+        return _see("unclosed-connection", "an event loop is never closed: use asyncio.run or Runner, or close() it")
+    if "socket" in names or seen.stays(_CONNECTIONS):
+        return _see(
+            "unclosed-connection",
+            f"connections stay open{_such_as(seen, 'fds')}: close() them, or open them in a `with` block",
+        )
+    return _see(
+        "unclosed-file", f"files stay open{_such_as(seen, 'fds')}: close() them, or open them in a `with` block"
+    )
+
+
+def _such_as(seen: Evidence, metric: str) -> str:
+    names = seen.names.get(metric, ())
+    return f" (such as {cut(names[0])})" if names else ""
+
+
+# -- owners ----------------------------------------------------------------------------------------------------------
+
+
+def _exception(seen: Evidence) -> str:
+    if not seen.passes("traceback") and not seen.stays(_TRACEBACKS):
+        return ""
+    where = f" in {seen.container}" if seen.container else ""
+    return _see(
+        "exception",
+        f"exceptions are kept{where}, and with each its traceback and the variables of all its functions: keep "
+        "traceback.format_exc(), or drop it with error.with_traceback(None)",
+    )
+
+
+_TRACEBACKS = re.compile(r"^traceback$")
+
+
+def _logging(seen: Evidence) -> str:
+    on_logger = any(public(hop.type) == "logging.Logger" for hop in seen.path[: seen.at])
+    if seen.root != "logging" and not on_logger and not seen.container.startswith("logging."):
+        return ""
+    if seen.stays(_LOGGERS) and not seen.stays(_LOG_HANDLERS):
+        return _see("logging-handler", "loggers are made under ever new names and never dropped: give them fixed names")
+    return _see(
+        "logging-handler",
+        "a logging handler is added again each time: add it once, or take it away with removeHandler() and close() it",
+    )
+
+
+_LOGGERS, _LOG_HANDLERS = re.compile(r"^logging\.Logger$"), re.compile(r"Handler$")
+
+
+def _at_exit(seen: Evidence) -> str:
+    if seen.root != "atexit":
+        return ""
+    return _see(
+        "atexit",
+        "callbacks for the end of the program pile up: atexit.unregister() them when their owner is done, or register "
+        "one for all",
+    )
+
+
+def _context(seen: Evidence) -> str:
+    if seen.root != "context":
+        return ""
+    return _see(
+        "context-variable", f"{cut(seen.path[0].name)} is set and never reset: reset(token) what set() returned"
+    )
+
+
+def _scheduled(seen: Evidence) -> str:
+    is_handle = any(_HANDLES.search(public(hop.type)) for hop in seen.path)
+    if not is_handle and not seen.stays(_HANDLES) and not seen.container.endswith("._scheduled"):
+        return ""
+    return _see(
+        "scheduled-callback",
+        "callbacks are scheduled for later and never cancelled: keep the handle that call_later() returns, and "
+        "cancel() it",
+    )
+
+
+def _weak(seen: Evidence) -> str:
+    if any(hop.kind == "callback" for hop in seen.path):
+        return _see(
+            "weak-map",
+            "the callback of a weak reference holds what it waits for: let it hold the id or a weak reference",
+        )
+    found = next(filter(None, (_WEAK_MAPS.search(public(hop.type)) for hop in seen.path)), None)
+    found = found or _WEAK_MAPS.search(seen.container)
+    if found is None:
+        return ""
+    if found[1] == "finalize":
+        return _see(
+            "weak-map", "weakref.finalize() is given the object it waits for: give it only what the clean-up needs"
+        )
+    return _see(
+        "weak-map",
+        f"the values of {seen.container or found[0]} hold their own keys, so no entry ever dies: let the value hold a "
+        "weak reference, or put it on the key as an attribute",
+    )
+
+
+def _cache(seen: Evidence) -> str:
+    name = _cache_name(seen)
+    if not name:
+        return ""
+    if seen.holder.kind == "bounded":
+        return _see("cache-without-limit", f"{name} is a cache that is not full yet: give it a smaller maxsize")
+    if _is_method(name, seen.types):
+        return _see(
+            "cache-on-method",
+            f"{name} is a cache on a method, whose keys hold every instance: use functools.cached_property, or cache a "
+            "function of plain values",
+        )
+    return _see(
+        "cache-without-limit", f"{name} is a cache without a limit: give it a maxsize, or call cache_clear() when done"
+    )
+
+
+def _cache_name(seen: Evidence) -> str:
+    by_path = seen.passes("cache") or any("lru_cache_wrapper" in hop.type for hop in seen.path)
+    by_holder = bool(_PLACE.search(seen.holder.name)) and (not seen.path or by_path)
+    if by_holder:
+        return cut(_PLACE.sub("", seen.holder.name))
+    end = next((at for at, hop in enumerate(seen.path) if "lru_cache_wrapper" in hop.type or hop.kind == "cache"), 0)
+    return cut("".join(hop.name for hop in seen.path[: end + 1])) if by_path else ""
+
+
+#: The holder check names a cache by its function, with the place of that.
+_PLACE = re.compile(r" \([^()]+:\d+\)$")
+
+
+def _is_method(name: str, types: Mapping[str, float]) -> bool:
+    """Whether the cache belongs to a class whose instances stay; whatever looks like a class where none are known."""
+    owner = name.rpartition(".")[0]
+    looks_so = owner.rpartition(".")[2].lstrip("_")[:1].isupper()
+    return types.get(public(owner), 0.0) >= LEAST or (looks_so and not types)
+
+
+# -- survivors -------------------------------------------------------------------------------------------------------
+
+
+def _wrapped(seen: Evidence) -> str:
+    links = [hop for hop in seen.path if hop.kind == "cell" or hop.name.startswith(".__wrapped__")]
+    folded = [hop for hop in seen.path if _FOLDED.search(hop.name) and not _LINKED.search(hop.name)]
+    by_types = seen.grown is None and seen.stays(_FUNCTIONS) and seen.stays(_CELLS) and not seen.container
+    if seen.holder.kind != "rebound" and not folded and not (seen.grown is None and len(links) > 1) and not by_types:
+        return ""
+    name = seen.holder.name if seen.holder.kind == "rebound" else seen.path[0].name if seen.path else ""
+    return _see(
+        "wrapped-again",
+        f"{cut(name) or 'a function'} is wrapped again each time, each wrapper around the one before: put back what "
+        "was there, or look whether it is wrapped already",
+    )
+
+
+_FUNCTIONS, _CELLS = re.compile(r"^function$"), re.compile(r"^cell$")
+#: Names that link the items of a list, rather than what wraps to what is wrapped.
+_LINKED = re.compile(r"next|prev|parent|tail|head|link", re.IGNORECASE)
+
+
+def _class(seen: Evidence) -> str:
+    if seen.container.startswith("linecache.cache"):
+        return _see("class-in-function", "code is generated anew each time, as for a class: make it once and keep it")
+    if not seen.stays(_METACLASSES) and not (seen.entry and _METACLASSES.search(public(seen.entry.type))):
+        return ""
+    where = f" and kept in {seen.container}" if seen.container else ""
+    return _see(
+        "class-in-function",
+        f"classes are made anew each time{where}: make each of them once, at the top of a module or behind a bounded "
+        "cache",
+    )
+
+
+def _connection(seen: Evidence) -> str:
+    for pattern, page in ((_CONNECTIONS, "unclosed-connection"), (_FILES, "unclosed-file")):
+        kind = seen.stays(pattern)
+        if kind:
+            where = f" in {seen.container}" if seen.container else ""
+            return _see(page, f"{cut(kind)} stays open{where}: close() it, or open it in a `with` block")
+    return ""
+
+
+def _listener(seen: Evidence) -> str:
+    if not seen.container or _CACHING.search(seen.container):
+        return ""
+    attribute = seen.container.rpartition(".")[2]
+    kept = public(seen.entry.type) if seen.entry is not None else ""
+    if kept not in _CALLABLES and not _LISTENING.search(attribute):
+        return ""
+    return _see(
+        "listener",
+        f"listeners are added to {seen.container} and never removed: remove each when its owner is done, or hold it by "
+        "a weak reference",
+    )
+
+
+# -- containers ------------------------------------------------------------------------------------------------------
+
+
+def _container(seen: Evidence) -> str:
+    if not seen.container:
+        return _linked(seen)
+    sort, repair = _sort_of(seen)
+    if any(hop.kind == "default" for hop in seen.path[: seen.at + 1]):
+        return _see(
+            f"unbounded-{sort}",
+            f"{seen.container} is a default value, made once for all calls: make the {sort} inside of the function",
+        )
+    return _see(f"unbounded-{sort}", f"{seen.container} is a {sort} without a limit: {repair}")
+
+
+_REPAIRS = {
+    "dict": "bound it (functools.lru_cache(maxsize=...)), or drop entries when done",
+    "list": "bound it (collections.deque(maxlen=...)), or take out what is done",
+    "set": "take out what is done (discard() in a finally)",
+}
+
+
+def _sort_of(seen: Evidence) -> tuple[str, str]:
+    sort = "dict"
+    if seen.grown is not None:
+        patterns = (("set", _SETS), ("list", _LISTS), ("dict", _DICTS))
+        by_edge = "list" if seen.entry is not None and seen.entry.kind == "element" else "dict"
+        sort = next((name for name, pattern in patterns if pattern.search(seen.grown.type)), by_edge)
+    return sort, _REPAIRS[sort]
+
+
+def _linked(seen: Evidence) -> str:
+    chain = next((hop for hop in seen.path if _FOLDED.search(hop.name)), None)
+    if chain is None:
+        return ""
+    return _see("unbounded-list", f"{cut(seen.path[0].name)} is a chain without a limit: {_REPAIRS['list']}")
+
+
+# -- the rest --------------------------------------------------------------------------------------------------------
+
+
+def _native(seen: Evidence) -> str:
+    if seen.root == "native":
+        return _see("native", "something in C holds it: call what releases it there (close(), free(), clear())")
+    only_native = bool(seen.metrics) and seen.metrics <= _NATIVE_METRICS and not seen.types
+    if seen.holder.kind != "native" and not only_native:
+        return ""
+    return _see(
+        "native",
+        f"memory of C stays, and no Python object does{_made_at(seen)}: release it where it is made (close(), free(), "
+        "a `with` block)",
+    )
+
+
+def _unknown(seen: Evidence) -> str:
+    if seen.path:
+        return (
+            f"what stays hangs on {cut(seen.path[0].name)}: cut the path at one of its edges, or look whether it is "
+            f"one of the usual leaks - {PAGES}/README.md"
+        )
+    return (
+        f"look for what keeps what is made{_made_at(seen) or ' here'}: a container, a callback or a closure that lives "
+        f"longer - {PAGES}/README.md"
+    )
+
+
+def _made_at(seen: Evidence) -> str:
+    site = next(iter(seen.sites), None)
+    return f" at {cut(site.file)}:{site.line}" if site is not None else ""
+
+
+_RULES: tuple[Callable[[Evidence], str], ...] = (
+    _task, _child, _thread, _descriptor,
+    _exception, _logging, _at_exit, _context, _scheduled, _weak, _cache,
+    _wrapped, _class, _connection, _listener,
+    _container, _native, _unknown,
+)  # fmt: skip

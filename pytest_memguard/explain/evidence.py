@@ -1,0 +1,93 @@
+"""What an explanation shows, in the form in which rules ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_memguard.core.values import Explanation, Holder, Hop, RetentionPath, Site
+
+__all__ = ["LEAST", "Evidence", "cut", "gather", "public"]
+
+#: A type that stays in every second run at least belongs to the leak.
+LEAST = 0.5
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the rules look at; type names without the underscore of modules in C."""
+
+    path: tuple[Hop, ...]
+    at: int
+    types: Mapping[str, float]
+    metrics: frozenset[str]
+    names: Mapping[str, tuple[str, ...]]
+    sites: tuple[Site, ...]
+    holder: Holder
+
+    @property
+    def root(self) -> str:
+        """The kind of the root; empty without a path."""
+        return self.path[0].kind if self.path else ""
+
+    @property
+    def grown(self) -> Hop | None:
+        """The container that grows."""
+        return self.path[self.at] if self.at >= 0 else None
+
+    @property
+    def entry(self) -> Hop | None:
+        """The first hop below the container that grows."""
+        return self.path[self.at + 1] if 0 <= self.at < len(self.path) - 1 else None
+
+    @property
+    def container(self) -> str:
+        """What the container that grows is called; empty where none is known."""
+        if self.grown is not None:
+            return cut("".join(hop.name for hop in self.path[: self.at + 1]))
+        return cut(self.holder.name) if self.holder.kind in ("unbounded", "bounded") else ""
+
+    def stays(self, pattern: re.Pattern[str]) -> str:
+        """Return the type that stays in most numbers, of those that match; empty where none does."""
+        found = [name for name, count in self.types.items() if count >= LEAST and pattern.search(name)]
+        return max(found, key=self.types.__getitem__, default="")
+
+    def passes(self, *kinds: str) -> bool:
+        """Whether the path takes an edge of such a kind."""
+        return any(hop.kind in kinds for hop in self.path)
+
+
+def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> Evidence:
+    """Return what speaks for one pattern or another; *metrics* are the names of those that grow."""
+    path = _best(explanation.paths)
+    names = {metric: found for metric, found in explanation.names if found}
+    types: dict[str, float] = {}
+    for growth in explanation.types:
+        name = public(growth.type)
+        types[name] = types.get(name, 0.0) + growth.count_per_run
+    grown = [at for at, hop in enumerate(path) if hop.grows_per_run > 0]
+    suspect = [at for at in grown if path[at].suspect]
+    at = next(iter(suspect or grown), -1)
+    return Evidence(path, at, types, frozenset({*metrics, *names}), names, explanation.sites, holder)
+
+
+def _best(paths: Sequence[RetentionPath]) -> tuple[Hop, ...]:
+    """Return the first path on which something grows, else the first."""
+    growing = (path.hops for path in paths if any(hop.grows_per_run > 0 for hop in path.hops))
+    return next(growing, paths[0].hops if paths else ())
+
+
+def public(name: str) -> str:
+    """Return the name of a type without the underscore that modules in C have."""
+    return name.removeprefix("builtins.").lstrip("_")
+
+
+def cut(name: str) -> str:
+    """Return a name that is short enough for a sentence."""
+    keep = (_LONGEST - 3) // 2
+    return name if len(name) <= _LONGEST else f"{name[:keep]}...{name[-keep:]}"
