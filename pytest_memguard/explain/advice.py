@@ -181,11 +181,10 @@ def _at_exit(seen: Evidence) -> str:
 
 
 def _context(seen: Evidence) -> str:
-    if seen.root != "context":
+    at = next((at for at, hop in enumerate(seen.path) if hop.kind == "context"), -1)
+    if at < 0 or seen.grown is not None:
         return ""
-    return _see(
-        "context-variable", f"{cut(seen.path[0].name)} is set and never reset: reset(token) what set() returned"
-    )
+    return _see("context-variable", f"{seen.name_of(at)} is set and never reset: reset(token) what set() returned")
 
 
 def _scheduled(seen: Evidence) -> str:
@@ -205,7 +204,8 @@ def _weak(seen: Evidence) -> str:
             "weak-map",
             "the callback of a weak reference holds what it waits for: let it hold the id or a weak reference",
         )
-    found = next(filter(None, (_WEAK_MAPS.search(public(hop.type)) for hop in seen.path)), None)
+    hops = seen.path if seen.grown is None else (seen.grown,)
+    found = next(filter(None, (_WEAK_MAPS.search(public(hop.type)) for hop in hops)), None)
     found = found or _WEAK_MAPS.search(seen.container)
     if found is None:
         return ""
@@ -243,7 +243,7 @@ def _cache_name(seen: Evidence) -> str:
     if by_holder:
         return cut(_PLACE.sub("", seen.holder.name))
     end = next((at for at, hop in enumerate(seen.path) if "lru_cache_wrapper" in hop.type or hop.kind == "cache"), 0)
-    return cut("".join(hop.name for hop in seen.path[: end + 1])) if by_path else ""
+    return seen.name_of(end) if by_path else ""
 
 
 #: The holder check names a cache by its function, with the place of that.

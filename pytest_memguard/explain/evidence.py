@@ -16,6 +16,8 @@ __all__ = ["LEAST", "Evidence", "cut", "gather", "public"]
 #: A type that stays in every second run at least belongs to the leak.
 LEAST = 0.5
 _LONGEST = 60
+#: Edges whose names say all: that of a variable begins with its function's.
+_WHOLE = frozenset({"cell", "context", "default", "local"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,13 @@ class Evidence:
     def container(self) -> str:
         """What the container that grows is called; empty where none is known."""
         if self.grown is not None:
-            return cut("".join(hop.name for hop in self.path[: self.at + 1]))
+            return self.name_of(self.at)
         return cut(self.holder.name) if self.holder.kind in ("unbounded", "bounded") else ""
+
+    def name_of(self, at: int) -> str:
+        """Return what the object at the end of one hop is called, from the last hop on that has a name of its own."""
+        start = max((n for n, hop in enumerate(self.path[: at + 1]) if hop.kind in _WHOLE), default=0)
+        return cut("".join(hop.name for hop in self.path[start : at + 1]))
 
     def stays(self, pattern: re.Pattern[str]) -> str:
         """Return the type that stays in most numbers, of those that match; empty where none does."""

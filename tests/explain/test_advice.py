@@ -59,6 +59,8 @@ LRU = "functools._lru_cache_wrapper"
 PATTERNS = {
     "unbounded-dict": [
         explained(DICT, hop("item", "['ab']", "shop.Cart"), shop__Cart=1),
+        # What a context variable holds is never set again, it grows.
+        explained(root("context", "contextvar ROWS", "dict", 1), hop("item", "[...]", "shop.Cart")),
         explained(root("class", "shop.Cart.known", "collections.OrderedDict", 1)),
         explained(root("module", "shop.STORE", "shop.Store"), hop("attribute", "._rows", "dict", 1)),
         # The connection is one, what grows is what it knows.
@@ -67,15 +69,21 @@ PATTERNS = {
     "unbounded-list": [
         explained(LIST, hop("element", "[...]", "shop.Cart"), shop__Cart=1),
         explained(root("module", "shop.LATEST", "collections.deque", 1)),
-        explained(root("function", "shop.add", "function"), hop("default", "(default)", "list", 1)),
+        explained(root("function", "shop.add", "function"), hop("default", "shop.add(items=)", "list", 1)),
         # An attribute that chains: a list by hand.
         explained(root("module", "shop.FIRST", "shop.Node"), hop("attribute", ".next x 7", "shop.Node"), shop__Node=1),
+        # A weak map that does not grow is only on the way.
+        explained(
+            root("module", "shop.NOTES", "weakref.WeakKeyDictionary"),
+            hop("item", "[...]", "list", 1),
+            hop("element", "[...]", "shop.Note"),
+        ),
         # Functions would be wrappers if no container grew.
         explained(root("module", "shop.MEMO_OF_CALLS", "list", 1), hop("element", "[...]", "function"), function=1),
     ],
     "unbounded-set": [
         explained(root("module", "shop.SEEN", "set", 1)),
-        explained(root("module", "shop.X", "shop.X"), hop("cell", "seen", "set", 1), hop("element", "[...]", "tuple")),
+        explained(root("module", "shop.count", "function"), hop("cell", "shop.count.seen", "set", 1)),
     ],
     "cache-on-method": [
         explained(root("class", "shop.Prices.price", LRU, 1), hop("cache", "[...]", "shop.Prices"), shop__Prices=1),
@@ -118,7 +126,12 @@ PATTERNS = {
         explained(_asyncio__Task=1, coroutine=1),
     ],
     "context-variable": [
-        explained(root("context", "shop.SPANS", "tuple"), hop("element", "[...]", "shop.Span"), shop__Span=1),
+        explained(root("context", "contextvar SPANS", "tuple"), hop("element", "[...]", "shop.Span"), shop__Span=1),
+        explained(
+            root("thread", "thread MainThread", "Context"),
+            hop("context", "contextvar SPANS", "tuple"),
+            hop("element", "[...]", "shop.Span"),
+        ),
     ],
     "exception": [
         explained(LIST, hop("element", "[...]", "LookupError"), hop("traceback", ".__traceback__", "traceback")),
@@ -147,8 +160,7 @@ PATTERNS = {
     ],
     "weak-map": [
         explained(
-            root("module", "shop.NOTES", "weakref.WeakKeyDictionary"),
-            hop("attribute", ".data", "dict", 1),
+            root("module", "shop.NOTES", "weakref.WeakKeyDictionary", 1),
             hop("item", "[...]", "shop.Note"),
         ),
         explained(root("class", "weakref.finalize._registry", "dict", 1)),
@@ -163,8 +175,8 @@ PATTERNS = {
         explained(
             root("module", "shop.WRITERS", "dict"),
             hop("item", "['text']", "function"),
-            hop("cell", "writer", "function"),
-            hop("cell", "writer", "function"),
+            hop("cell", "shop.traced.<locals>.wrapper.writer", "function"),
+            hop("cell", "shop.traced.<locals>.wrapper.writer", "function"),
             function=1,
             cell=1,
         ),
@@ -286,9 +298,11 @@ def test_suspect_that_grows_is_the_container() -> None:
 
 def test_default_value_is_told_apart() -> None:
     """A list that is a default value is to be made inside of the function."""
-    text = advise(explained(root("function", "shop.add", "function"), hop("default", ".items", "list", 1)), HIDDEN, [])
+    text = advise(
+        explained(root("function", "shop.add", "function"), hop("default", "shop.add(items=)", "list", 1)), HIDDEN, []
+    )
 
-    assert "default value" in text
+    assert text.startswith("shop.add(items=) is a default value")
 
 
 def test_bounded_cache_is_no_cache_without_limit() -> None:
