@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
-    "THREADS", "TRACED", "USS", "Cause", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop", "Level",
-    "Metric", "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site", "SubjectResult", "Trend",
-    "TypeGrowth", "Unit", "Verdict",
+    "THREADS", "TRACED", "USS", "Cause", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop",
+    "KnownHolder", "Level", "Metric", "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site",
+    "SubjectResult", "Trend", "TypeGrowth", "Unit", "Verdict",
 ]  # fmt: skip
 
 
@@ -220,6 +220,23 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownHolder:
+    """
+    A holder whose growth says nothing about the tested code: what a test tool keeps of every run.
+
+    Attributes:
+        name: Pattern (``*``, ``?``) of the names that it has: ``module.attribute``, or ``module.Class.attribute``.
+        package: Whose it is.
+        why: Why it grows, for people.
+
+    """
+
+    name: str
+    package: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was decided, how sure (0-100), by which policy, and why; never without a reason."""
 
@@ -374,7 +391,7 @@ class SubjectResult:
     What became of one test, callable, scenario or process; also of one that could not be measured, and why.
 
     ``plan`` and ``holder`` and the readings are all that the verdict was made from: ``core.verdict.rejudge``
-    makes it again.
+    makes it again. ``notes`` says, a sentence each, what could not be explained.
     """
 
     id: str
@@ -391,6 +408,7 @@ class SubjectResult:
     holder: Holder = Holder()
     plan: Any = None
     stopped: str = ""
+    notes: tuple[str, ...] = ()
 
     def series(self) -> tuple[Series, ...]:
         """Return one series a metric; empty where nothing was measured."""
