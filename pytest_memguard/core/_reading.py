@@ -247,6 +247,7 @@ _RESULT: Mapping[str, Reader] = {
 _RESULT_MORE: Mapping[str, Reader] = {
     "policy": text,
     "stopped": text,
+    "notes": each(text),
     "first_run_s": number,
     "holder": _HOLDER,
     "phases": or_none(each(_phase_count)),

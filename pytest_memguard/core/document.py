@@ -108,6 +108,7 @@ def _result_to_dict(result: SubjectResult, plan: object) -> dict[str, Any]:
         "policies": dict(verdict.policies),
         "reason": verdict.reason,
         "stopped": result.stopped,
+        "notes": list(result.notes),
         "runs": result.runs,
         "duration_s": result.duration_s,
         "first_run_s": result.first_run_s,

@@ -156,6 +156,7 @@ RESULTS = st.builds(
     holder=HOLDERS,
     plan=st.none() | PLANS,
     stopped=ODD_TEXT,
+    notes=st.lists(ODD_TEXT, max_size=2).map(tuple),
 )
 ENVIRONMENTS = st.fixed_dictionaries(
     {},
@@ -219,6 +220,7 @@ def example(**changes: object) -> SubjectResult:
         holder=Holder("unbounded", "shop.seen", None, 1.0),
         plan=Plan(allow=(("heap", 64.0),), metrics=("blocks",), control=(("blocks", 0.0, 1.0),)),
         stopped="over the budget",
+        notes=("a run of the extra pass failed",),
     )
     return replace(full, **changes)
 
@@ -388,6 +390,7 @@ def test_one_result() -> None:
         "policies": {"calibrated": 97.5, "points": 40.0},
         "reason": "+3 blocks a run",
         "stopped": "over the budget",
+        "notes": ["a run of the extra pass failed"],
         "runs": 4,
         "duration_s": 0.5,
         "first_run_s": 0.01,
@@ -634,7 +637,7 @@ def test_the_contract_alone_is_enough() -> None:
     content = to_dict(session())
     del content["plans"], content["summary"]["plain_s"], content["control"]["blocks"]["largest_step"]
     one = content["results"][0]
-    for key in ("policy", "stopped", "first_run_s", "plan", "holder", "phases"):
+    for key in ("policy", "stopped", "notes", "first_run_s", "plan", "holder", "phases"):
         del one[key]
     for key in ("n", "r", "least_squares", "names"):
         del one["findings"][0][key]
