@@ -104,7 +104,7 @@ def _thread(seen: Evidence) -> str:
         return _see("executor", "an executor is never shut down: make it in a `with` block, or call shutdown() on it")
     if "threads" not in seen.metrics:
         return ""
-    if seen.stays(_TIMERS) or any("Timer" in name for name in names):
+    if seen.stays(_TIMERS):
         return _see("timer", "a timer is started and runs on: cancel() it, and join() it, when it is no longer needed")
     return _see("thread", f"threads are not ended{_such_as(seen, 'threads')}: tell each of them to end, then join() it")
 
@@ -120,10 +120,11 @@ def _is_executor(seen: Evidence, thread_names: Iterable[str]) -> bool:
 def _descriptor(seen: Evidence) -> str:
     if "fds" not in seen.metrics:
         return ""
-    names = " ".join(seen.names.get("fds", ()))
-    if "eventpoll" in names:
+    names = seen.names.get("fds", ())
+    is_socket = any(_SOCKETS.match(name) for name in names)
+    if is_socket and any(name in ("epoll", "kqueue") for name in names):
         return _see("unclosed-connection", "an event loop is never closed: use asyncio.run or Runner, or close() it")
-    if "socket" in names or seen.stays(_CONNECTIONS):
+    if is_socket or seen.stays(_CONNECTIONS):
         return _see(
             "unclosed-connection",
             f"connections stay open{_such_as(seen, 'fds')}: close() them, or open them in a `with` block",
@@ -131,6 +132,9 @@ def _descriptor(seen: Evidence) -> str:
     return _see(
         "unclosed-file", f"files stay open{_such_as(seen, 'fds')}: close() them, or open them in a `with` block"
     )
+
+
+_SOCKETS = re.compile(r"(udp |unix )?socket\b")
 
 
 def _such_as(seen: Evidence, metric: str) -> str:

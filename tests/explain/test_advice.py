@@ -101,8 +101,7 @@ PATTERNS = {
         explained(LIST, hop("element", "[...]", "function"), hop("cell", "cart", "shop.Cart"), function=1, cell=1),
     ],
     "timer": [
-        resource("threads", "Thread-7", threading__Timer=1),
-        resource("threads", "Thread-7 (Timer)"),
+        resource("threads", "Thread-N", threading__Timer=1),
     ],
     "scheduled-callback": [
         explained(
@@ -117,7 +116,7 @@ PATTERNS = {
         resource("threads", "printer", shop__Timer=1),
     ],
     "executor": [
-        resource("threads", "ThreadPoolExecutor-3_0"),
+        resource("threads", "ThreadPoolExecutor-N_N (concurrent.futures.thread._worker)"),
         resource("children", "python", concurrent__futures__process__ProcessPoolExecutor=1),
     ],
     "pending-task": [
@@ -149,11 +148,12 @@ PATTERNS = {
     ],
     "unclosed-file": [
         resource("fds", "/tmp/receipt.txt"),  # noqa: S108 - a name only
+        resource("fds", "/srv/socket.txt"),
         explained(LIST, hop("element", "[...]", "_io.TextIOWrapper"), _io__TextIOWrapper=1),
     ],
     "unclosed-connection": [
-        resource("fds", "socket:[1234]"),
-        resource("fds", "anon_inode:[eventpoll]", "socket:[1]"),
+        resource("fds", "socket to 10.0.0.1:5432"),
+        resource("fds", "unix socket", "epoll"),
         resource("fds", "/var/shop.db", sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "sqlite3.Connection"), sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "driver.Cursor"), driver__Cursor=1),
@@ -189,7 +189,7 @@ PATTERNS = {
     "child-process": [
         resource("children", "sleep 60", subprocess__Popen=1),
         # Its pipes stay with it.
-        Explanation(names=(("fds", ("pipe:[1]",)), ("children", ("cat",)))),
+        Explanation(names=(("fds", ("pipe",)), ("children", ("cat",)))),
     ],
     "native": [
         explained(root("native", "held by C", "shop.Cart"), shop__Cart=1),
