@@ -186,7 +186,8 @@ def _at_exit(seen: Evidence) -> str:
 
 def _context(seen: Evidence) -> str:
     at = next((at for at, hop in enumerate(seen.path) if hop.kind == "context"), -1)
-    if at < 0 or seen.grown is not None:
+    # A tuple does not grow: the variable is set to a longer one each time.
+    if at < 0 or (seen.grown is not None and seen.grown.type != "tuple"):
         return ""
     return _see("context-variable", f"{seen.name_of(at)} is set and never reset: reset(token) what set() returned")
 

@@ -128,7 +128,7 @@ PATTERNS = {
         explained(root("context", "contextvar SPANS", "tuple"), hop("element", "[...]", "shop.Span"), shop__Span=1),
         explained(
             root("thread", "thread MainThread", "Context"),
-            hop("context", "contextvar SPANS", "tuple"),
+            hop("context", "contextvar SPANS", "tuple", 1),
             hop("element", "[...]", "shop.Span"),
         ),
     ],
