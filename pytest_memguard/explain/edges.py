@@ -87,6 +87,7 @@ class Step:
         one: The object it leads to.
         via: Identities of the objects between that were left out, and of the object itself.
         times: How many such steps were folded into this one.
+        text: What it says to people, where that is not the name.
 
     """
 
@@ -95,6 +96,7 @@ class Step:
     one: Any
     via: tuple[int, ...] = ()
     times: int = 1
+    text: str = ""
 
 
 def is_plain(one: object) -> bool:
@@ -131,7 +133,7 @@ def _step(chain: Sequence[Any], at: int, growing: frozenset[int]) -> Step:
         return Step("item", _item_name(owner, held, growing), held, (id(held),))
     if is_a(owner, *_ELEMENTS):
         return _element(owner, held)
-    return Step("reference", "...", held, (id(held),))
+    return Step("reference", ".__class__" if held is type(owner) else "...", held, (id(held),))
 
 
 # -- edges of one sort each; what they return is kind, name and how many links that makes ----------------------------
@@ -143,7 +145,8 @@ def _of_function(chain: Sequence[Any], at: int) -> _Named:
     function: Any = chain[at]
     if type(function) is not FunctionType:
         return None
-    link, inner = chain[at + 1], chain[at + 2] if len(chain) > at + 2 else None
+    link: Any = chain[at + 1]
+    inner = chain[at + 2] if len(chain) > at + 2 else None
     if link is function.__closure__ and inner is not None:
         variable = function.__code__.co_freevars[_position(link, inner)]
         width = 3 if len(chain) > at + 3 and type(inner) is CellType else 2
@@ -362,6 +365,9 @@ def _unwrapped(first: object, found: Sequence[Step]) -> list[Step]:
         elif is_inner and kept:
             kept[-1] = replace(kept[-1], via=(*kept[-1].via, *step.via))
         else:
+            if step.kind == "cache":
+                # What grows is the cache, not what lies in the dictionary within it.
+                pending = (*pending, *step.via[:-1])
             if pending and kept:
                 kept[-1] = replace(kept[-1], via=(*kept[-1].via, *pending))
             kept.append(step)

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     from pytest_memguard.explain.holders import ContainerCheck, Grown
 
-__all__ = ["Budget", "containers_that_grew", "growing_types", "newest", "newest_keys", "runs_of", "size_of", "small"]
+__all__ = [
+    "LARGEST",
+    "Budget",
+    "containers_that_grew",
+    "growing_types",
+    "keeps_step",
+    "newest",
+    "newest_keys",
+    "runs_of",
+    "size_of",
+    "small",
+]
 
 #: What the collector does not track: seen only through what holds it.
 _ATOMS = frozenset({str, bytes, bytearray, int, float, complex})
@@ -33,7 +44,7 @@ _HEADER = 16
 #: So many objects are asked at once for what they refer to.
 _BATCH = 1_000
 #: A container that has more entries than this is not asked for all of them.
-_LARGEST = 200_000
+LARGEST = 200_000
 _MOST_TYPES = 12
 _MOST_NEWEST = 10_000
 _MOST_KEYS = 3
@@ -93,7 +104,7 @@ def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, 
         sizes[owner or type(one)] += sizers[type(one)](one) + _HEADER
     _add_atoms(newborn, grown, counts, sizes, budget)
     rows = [
-        TypeGrowth(qualified_name(kind), runs_of(count, runs), runs_of(sizes[kind], runs))
+        TypeGrowth(qualified_name(kind), runs_of(count, runs), round(sizes[kind] / runs, 1))
         for kind, count in counts.items()
         if keeps_step(count, runs)
     ]
@@ -120,7 +131,7 @@ def size_of(one: Any) -> int:  # noqa: ANN401 - any object at all
 
 def _sizer(kind: type) -> Callable[[Any], int]:
     """Return the first ``__sizeof__`` of a type that is no code of a user's."""
-    methods = (dict(class_names(base)).get("__sizeof__") for base in mro(kind))
+    methods: list[Any] = [dict(class_names(base)).get("__sizeof__") for base in mro(kind)]
     return next((method for method in methods if type(method) is _METHOD), object.__sizeof__)
 
 
@@ -147,7 +158,7 @@ _ONLY_OWNER = 4
 
 def small(objects: Iterable[Any]) -> list[Any]:
     """Return those that the collector may be asked about: no module, and nothing with very many entries."""
-    return [one for one in objects if not is_a(one, ModuleType) and (length(one) or 0) <= _LARGEST]
+    return [one for one in objects if not is_a(one, ModuleType) and (length(one) or 0) <= LARGEST]
 
 
 def _add_atoms(
@@ -197,13 +208,20 @@ def newest(grown: Grown) -> list[tuple[Any, Any]]:
             return [(None, value) for value in islice(list.__reversed__(container), most)]
         if is_a(container, deque):
             return [(None, value) for value in islice(deque.__reversed__(container), most)]
+        if is_a(container, set):
+            # Sets have no order: an example is better than nothing.
+            return [(None, value) for value in islice(set.__iter__(container), min(most, _MOST_KEYS))]
     except RuntimeError:  # another thread changed it meanwhile
         pass
     return []
 
 
 def newest_keys(grown: Grown) -> tuple[str, ...]:
-    """Return the newest keys of a dictionary that grew, for people; nothing where they are no texts or numbers."""
+    """
+    Return the newest keys of a dictionary that grew, or entries of another container, for people.
+
+    Nothing where they are no texts or numbers.
+    """
     entries = newest(grown)[:_MOST_KEYS]
-    keys = [key_text(key) for key, _ in entries] if is_a(grown.container, dict) else []
+    keys = [key_text(key if is_a(grown.container, dict) else value) for key, value in entries]
     return tuple(dict.fromkeys(key for key in keys if not key.startswith("<")))

@@ -10,6 +10,7 @@ No user code is called: types, lengths and attribute dictionaries are read past 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import mmap
 import re
@@ -22,12 +23,13 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Holder
+from pytest_memguard.explain.known import known_holder
 from pytest_memguard.explain.naming import LRU, attributes, is_a, lru_name, mro, namespace_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ContainerCheck", "Grown", "thawed"]
+__all__ = ["ContainerCheck", "Grown", "own_limit", "thawed"]
 
 
 def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
@@ -66,7 +68,7 @@ class Grown:
     A container that grew over some runs.
 
     Attributes:
-        container: The object itself, alive; a number of callbacks that nobody can see has None.
+        container: The object itself, alive; None of the callbacks of atexit, which nobody can see.
         length: Entries it has now.
         gained: Entries more than before the runs.
         name: Where it is, for people; empty where nobody names it.
@@ -104,6 +106,7 @@ class ContainerCheck:
         self._notes = memoryview(self._memory).cast("Q")
         self._groups = array("Q", [0]) * (len(_LENGTHS) + 1)
         self._frozen = gc.get_freeze_count() > 0
+        self._callbacks = 0
 
     def begin(self) -> None:
         """Note the length of every container."""
@@ -117,6 +120,7 @@ class ContainerCheck:
                 self._groups[group] = count
                 at = end
         notes[1] = at
+        self._callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
         notes[0] = sys.getallocatedblocks()
 
     def finish(self, runs: int) -> Holder:
@@ -143,6 +147,9 @@ class ContainerCheck:
         with thawed(self._frozen):
             grown = self._grown(runs, born)
             _name(grown)
+        callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
+        if callbacks > self._callbacks:
+            grown.append(Grown(None, callbacks, callbacks - self._callbacks, "atexit"))
         return grown
 
     def close(self) -> None:
@@ -240,13 +247,14 @@ _ATOMS = frozenset(
 
 def _name(grown: list[Grown]) -> None:
     for one in grown:
-        one.limit = _own_limit(one.container)
+        one.limit = own_limit(one.container)
         one.name = lru_name(one.container) if type(one.container) is LRU else ""
         if not one.name:
             _find_owner(one)
 
 
-def _own_limit(container: Any) -> int | None:  # noqa: ANN401 - see _length
+def own_limit(container: Any) -> int | None:  # noqa: ANN401 - any object at all
+    """Return the most entries that an lru_cache or a deque takes; None of all else, or where there is no limit."""
     if type(container) is LRU:
         limit = container.cache_parameters()["maxsize"]
         return None if limit is None else int(limit)
@@ -274,7 +282,7 @@ def _owns(one: Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: A
         owners = [owner for owner in gc.get_referrers(referrer) if _is_namespace(owner, referrer)]
         return any(_describe(one, owner, referrer, held, suffix) for owner in owners)
     if type(referrer) is LRU:
-        one.name, one.limit = lru_name(referrer), _own_limit(referrer)
+        one.name, one.limit = lru_name(referrer), own_limit(referrer)
         return True
     return _describe(one, referrer, attributes(referrer), held, suffix)
 
@@ -332,8 +340,12 @@ def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int) -> Ho
         return _holder("bounded", caches[0], runs)
     if bounded and bounded[0].gained >= _EXPLAINED * grown[0].gained:
         return _holder("bounded", bounded[0], runs)
-    if grown:
-        return _holder("unbounded", grown[0], runs)
+    known = [known_holder(one.name) for one in grown]
+    unknown = [one for one, tool in zip(grown, known, strict=True) if tool is None]
+    if unknown:
+        return _holder("unbounded", unknown[0], runs)
+    if grown and known[0] is not None:
+        return replace(_holder("known", grown[0], runs), why=known[0].why)
     return Holder("native" if born < _LEAST_GROWTH * runs else "hidden")
 
 

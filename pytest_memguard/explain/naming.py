@@ -37,6 +37,7 @@ _LENGTHS: tuple[tuple[type, Any], ...] = (
 )  # fmt: skip
 #: C types whose computed attributes run nobody else's code.
 _OPEN_MODULES = frozenset({"_asyncio", "builtins", "functools", "collections", "weakref"})
+_PUBLIC = {("_thread", "_local"): "threading.local"}
 _LONGEST_KEY, _MOST_PARTS, _DEEPEST = 40, 4, 3
 
 
@@ -139,7 +140,7 @@ def length(container: object) -> int | None:
 def qualified_name(kind: type) -> str:
     """Return the name of a class with its module, that of a built-in without: ``shop.Cart``, ``dict``."""
     module, name = class_module(kind), plain(_QUALNAME_OF.__get__(kind))
-    return name if module == "builtins" else f"{module}.{name}"
+    return _PUBLIC.get((module, name)) or (name if module == "builtins" else f"{module}.{name}")
 
 
 def type_name(one: object) -> str:

@@ -1,0 +1,163 @@
+"""The objects that were born in the runs and stayed, and what they refer to among themselves."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.explain.growth import size_of, small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_memguard.explain.growth import Budget
+
+__all__ = ["Newborn"]
+
+_BATCH = 1_000
+#: More objects than this are not looked at.
+_MOST = 500_000
+_MOST_BELOW = 200_000
+_DEEPEST, _MOST_LOOKED_AT, _MOST_TOPS = 10, 2_000, 8
+_ATOMS = frozenset({str, bytes, bytearray, int, float, complex})
+
+
+class Newborn:
+    """
+    The survivors, by place in the list of them.
+
+    Attributes:
+        objects: The list.
+        places: Place by identity.
+
+    """
+
+    def __init__(self, objects: list[Any], budget: Budget) -> None:
+        self.objects = objects
+        if len(objects) > _MOST:
+            budget.notes.append(f"looked at {_MOST:,} of {len(objects):,} survivors")
+        self.places = {id(one): place for place, one in zip(range(_MOST), objects, strict=False)}
+        self._budget = budget
+        self._kinds = Counter(map(type, objects))
+        self._parents: dict[int, list[int]] = {}
+        self._outside: set[int] | None = None
+
+    def own(self) -> set[int]:
+        """Return identities of what belongs to this object."""
+        return {id(self), id(self.__dict__), id(self._kinds), id(self._parents)}
+
+    def among(self, objects: Iterable[Any]) -> list[int]:
+        """Return the places of those that are newborn."""
+        places = self.places
+        return [places[id(one)] for one in objects if id(one) in places]
+
+    def children(self, place: int) -> list[int]:
+        """Return the places of the newborn objects that one refers to."""
+        return self.among(gc.get_referents(*small([self.objects[place]])))
+
+    def below(self, places: Iterable[int]) -> set[int]:
+        """Return the places of all newborn objects that hang on some, themselves included."""
+        seen = set(places)
+        front = list(seen)
+        while front and len(seen) < _MOST_BELOW and not self._budget.is_spent():
+            batch, front = front[:_BATCH], front[_BATCH:]
+            held = set(self.among(gc.get_referents(*small([self.objects[place] for place in batch])))) - seen
+            seen |= held
+            front += held
+        return seen
+
+    def way_down(self, place: int, telling: Callable[[object, int], int]) -> list[Any]:
+        """Return the objects from one down to the one below it that says most to people, the larger first."""
+        above = {place: -1}
+        front, best, most = deque([(place, 0)]), place, (0, 0)
+        while front and len(above) < _MOST_LOOKED_AT:
+            at, depth = front.popleft()
+            one = self.objects[at]
+            worth = telling(one, self._kinds[type(one)])
+            if worth and (worth, self._weight(one)) > most:
+                best, most = at, (worth, self._weight(one))
+            if depth < _DEEPEST:
+                for held in self.children(at):
+                    if held not in above:
+                        above[held] = at
+                        front.append((held, depth + 1))
+        return self._objects_to(above, best)
+
+    def way_to_the_last(self, place: int, kind: type) -> list[Any]:
+        """Return the objects from one down to that of a type which is furthest below: the end of a linked list."""
+        above, front, last = {place: -1}, deque([place]), place
+        while front and len(above) < _MOST_BELOW and not self._budget.is_spent():
+            at = front.popleft()
+            last = at if type(self.objects[at]) is kind else last
+            for held in self.children(at):
+                if held not in above:
+                    above[held] = at
+                    front.append(held)
+        return self._objects_to(above, last)
+
+    def _weight(self, one: object) -> int:
+        held = gc.get_referents(*small([one]))
+        parts = [part for part in held if type(part) in _ATOMS or type(part) is dict]
+        parts += [part for inner in parts if type(inner) is dict for part in dict.values(inner) if type(part) in _ATOMS]
+        return sum(map(size_of, parts))
+
+    def _objects_to(self, above: dict[int, int], place: int) -> list[Any]:
+        chain = []
+        while place >= 0:
+            chain.append(self.objects[place])
+            place = above[place]
+        return chain[::-1]
+
+    # -- upwards ------------------------------------------------------------------------------------------------------
+
+    def tops(self, place: int, is_root: Callable[[object], bool]) -> list[int]:
+        """Return the nearest places above one that something refers to which is not newborn."""
+        self._look_up()
+        outside = self._outside or set()
+        seen, front, found = {place}, deque([place]), list[int]()
+        while front and len(found) < _MOST_TOPS:
+            at = front.popleft()
+            if at in outside or is_root(self.objects[at]):
+                found.append(at)
+            for parent in self._parents.get(at, ()):
+                if parent not in seen:
+                    seen.add(parent)
+                    front.append(parent)
+        return found
+
+    def way_between(self, top: int, place: int) -> list[Any]:
+        """Return the objects from one down to another."""
+        below = {place: -1}
+        front = deque([place])
+        while front and top not in below:
+            at = front.popleft()
+            for parent in self._parents.get(at, ()):
+                if parent not in below:
+                    below[parent] = at
+                    front.append(parent)
+        return self._objects_to(below, top)[::-1] if top in below else [self.objects[top]]
+
+    def _look_up(self) -> None:
+        """Note who refers to whom, and to whom there are more references than these."""
+        if self._outside is not None:
+            return
+        known: Counter[int] = Counter()
+        for place in range(len(self.places)):
+            if not place % _BATCH and self._budget.is_spent("among the survivors"):
+                break
+            for held in self.children(place):
+                known[held] += 1
+                self._parents.setdefault(held, []).append(place)
+        counted = zip(range(len(self.places)), map(sys.getrefcount, self.objects), strict=False)
+        self._outside = {place for place, references in counted if references - _COUNTING > known[place]}
+
+
+def _references_of_counting() -> int:
+    """Return the references that counting them as above makes by itself."""
+    objects: list[Any] = [[]]
+    return next(references for _, references in zip(range(1), map(sys.getrefcount, objects), strict=False))
+
+
+_COUNTING = _references_of_counting()

@@ -1,0 +1,254 @@
+"""
+Who holds what stays: retention paths from a root, through the edge that grows, down to a survivor.
+
+    containers that grew   the way up from the container, and down from what it gained
+    all other survivors    up through what was born with them to what is older, and from there to a root
+
+Objects of the subject are never asked anything: see ``naming``. Modules are only looked at through their
+dictionaries: gc.get_referents on a module corrupts the collector on 3.12.1 (cpython issue 122695).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
+
+from pytest_memguard.explain import growth
+from pytest_memguard.explain.climb import Climb, Way
+from pytest_memguard.explain.edges import Step, is_plain, steps
+from pytest_memguard.explain.holders import Grown, thawed
+from pytest_memguard.explain.naming import class_attribute, is_a, length, mro
+from pytest_memguard.explain.newborn import Newborn
+from pytest_memguard.explain.paths import path_of
+from pytest_memguard.explain.roots import Roots, is_machinery, is_user_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_memguard.core.values import Hop, RetentionPath, TypeGrowth
+
+__all__ = ["Survey", "survey"]
+
+_MOST_PATHS = 3
+#: A path that explains less than this share of what the best one does is left out.
+_LEAST_SHARE = 0.1
+#: What an object weighs against others if its class is the user's, and what an entry of a container weighs.
+_USER_WEIGHT, _ENTRY_WEIGHT = 3, 0.01
+_MOST_GROUPS, _MOST_GROWN = 6, 6
+_LEAST_PER_RUN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """
+    What stayed and who holds it.
+
+    Attributes:
+        types: Most objects a run first.
+        paths: The one that explains most first.
+        notes: What could not be found out, and why.
+
+    """
+
+    types: tuple[TypeGrowth, ...] = ()
+    paths: tuple[RetentionPath, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def survey(newborn: list[Any], grown: Sequence[Grown], *, runs: int, home: str = "", deadline_s: float = 2.0) -> Survey:
+    """
+    Say what stayed of some runs, and who holds it.
+
+    Args:
+        newborn: What ``gc.get_objects()`` returned after the runs, with the older heap frozen.
+        grown: The containers that grew meanwhile; their counts are of the same runs.
+        runs: How many.
+        home: Name of the module that the subject stands in.
+        deadline_s: Seconds that this may take; where it stops early, a note says so.
+
+    Returns:
+        Plain text and numbers; nothing of it keeps an object alive. With a frozen heap all that lives is frozen
+        afterwards.
+
+    """
+    budget = growth.Budget(deadline_s)
+    was_frozen = gc.get_freeze_count() > 0
+    recent = set(map(id, gc.get_objects())) if was_frozen else set()
+    with thawed(was_frozen):
+        types = growth.growing_types(newborn, grown, runs=runs, budget=budget)
+        born = Newborn(newborn, budget)
+        skip = (recent - set(born.places)) | {id(newborn), id(grown), id(born.places), *born.own()}
+        climb = Climb(Roots(home), born.places, skip, budget)
+        paths = _Paths(born, climb, runs, budget).find(grown)
+    return Survey(tuple(types), tuple(paths), tuple(budget.notes))
+
+
+@dataclass(slots=True, eq=False)
+class _Found:
+    """One path, as steps, with what it explains."""
+
+    steps: list[Step]
+    gains: dict[int, float]
+    weight: float
+    grown: Grown | None = None
+
+
+class _Paths:
+    """Finds the paths of one survey."""
+
+    def __init__(self, born: Newborn, climb: Climb, runs: int, budget: growth.Budget) -> None:
+        self._born, self._climb, self._runs, self._budget = born, climb, runs, budget
+        self._gains: dict[int, float] = {}
+        self._callbacks: list[Grown] = []
+
+    def find(self, grown: Sequence[Grown]) -> list[RetentionPath]:
+        """Return the best paths."""
+        self._callbacks = [one for one in grown if one.container is None]
+        self._gains = {
+            id(one if one.container is None else one.container): growth.runs_of(one.gained, self._runs) for one in grown
+        }
+        grown = [one for one in grown if one.container is not None]
+        found: list[_Found] = []
+        covered: set[int] = set()
+        for one in grown[:_MOST_GROWN]:
+            if self._budget.is_spent():
+                break
+            found += self._guarded(self._of_container, one, covered)
+        found += self._of_the_rest(covered)
+        return self._best(found)
+
+    def _best(self, found: list[_Found]) -> list[RetentionPath]:
+        found.sort(key=lambda one: -one.weight)
+        paths: dict[tuple[Hop, ...], RetentionPath] = {}
+        for one in found:
+            if one.weight >= _LEAST_SHARE * found[0].weight:
+                path = path_of(one.steps, one.gains, self._born.places, one.grown)
+                paths.setdefault(path.hops, path)
+        return list(paths.values())[:_MOST_PATHS]
+
+    def _guarded(self, search: Any, *arguments: Any) -> list[_Found]:  # noqa: ANN401 - one of the searches below
+        try:
+            path = search(*arguments)
+        except Exception as error:  # noqa: BLE001 - objects of every kind are met; the verdict must not hang on them
+            self._budget.notes.append(f"a holder could not be followed: {type(error).__name__}")
+            return []
+        return [path] if path is not None else []
+
+    # -- containers that grew -----------------------------------------------------------------------------------------
+
+    def _of_container(self, grown: Grown, covered: set[int]) -> _Found | None:
+        entries = self._entries(grown)
+        reached = self._born.below(entries)
+        covered |= reached
+        way = self._climb.up([grown.container])
+        if way is None:
+            return None
+        gains = {id(grown.container): growth.runs_of(grown.gained, self._runs)}
+        weight = self._weight(reached) + _ENTRY_WEIGHT * grown.gained
+        return _Found(self._steps(way, self._down(grown, entries)), gains, weight, grown)
+
+    def _entries(self, grown: Grown) -> list[int]:
+        """Return the places of the newborn objects that a container which grew refers to, values before keys."""
+        entries = growth.newest(grown)
+        values = self._born.among([value for _, value in entries])
+        values = [place for place in values if not is_a(self._born.objects[place], ReferenceType)]
+        places = list(dict.fromkeys(values + self._born.among([key for key, _ in entries])))
+        if places or (length(grown.container) or 0) > growth.LARGEST:
+            return places
+        return self._born.among(gc.get_referents(grown.container))
+
+    def _weight(self, places: Iterable[int]) -> float:
+        """Return how much of what stays hangs on a path; a weak reference holds nothing."""
+        kinds = [type(self._born.objects[place]) for place in places]
+        return sum(_USER_WEIGHT if is_user_type(kind) else 1 for kind in kinds if ReferenceType not in mro(kind))
+
+    def _down(self, grown: Grown, entries: list[int]) -> list[Any]:
+        if entries:
+            return self._born.way_down(entries[0], self._is_telling)
+        newest = growth.newest(grown)[:1]
+        return [newest[0][1]] if newest else []
+
+    def _is_telling(self, one: object, alike: int) -> int:
+        """Return how much it says to people that *one* stays, of a type of which *alike* objects were born."""
+        if is_machinery(one) or is_plain(one) or not growth.keeps_step(alike, self._runs):
+            return 0
+        return 2 if is_user_type(type(one)) else 1
+
+    # -- all else -----------------------------------------------------------------------------------------------------
+
+    def _of_the_rest(self, covered: set[int]) -> list[_Found]:
+        found: list[_Found] = []
+        for _ in range(_MOST_GROUPS):
+            group = self._next_group(covered)
+            if not group or self._budget.is_spent(f"with {len(found)} paths"):
+                break
+            found += self._guarded(self._of_group, group, covered)
+            covered |= set(group)
+        return found
+
+    def _next_group(self, covered: set[int]) -> list[int]:
+        """Return the places of the survivors of one type that no path explains yet, those that say most first."""
+        groups: dict[type, list[int]] = {}
+        for place, one in enumerate(self._born.objects):
+            if place not in covered:
+                groups.setdefault(type(one), []).append(place)
+        telling = [
+            (self._is_telling(self._born.objects[group[0]], len(group)), len(group), group)
+            for group in groups.values()
+            if growth.keeps_step(len(group), self._runs)
+        ]
+        telling = [one for one in telling if not is_machinery(self._born.objects[one[2][0]])]
+        return max(telling, key=lambda one: one[:2])[2] if telling else []
+
+    def _of_group(self, group: list[int], covered: set[int]) -> _Found | None:
+        sample = group[len(group) // 2]
+        tops = self._born.tops(sample, self._climb.roots.knows)
+        starts = [self._born.objects[place] for place in tops] or [self._born.objects[sample]]
+        way = self._climb.up(starts)
+        del starts
+        if way is None:
+            return None
+        start = self._born.places.get(id(way.chain[-1]), sample)
+        covered |= self._alike(start, covered)
+        down = self._born.way_between(start, sample)
+        found = self._steps(way, down[1:])
+        gains = self._gain_of(way, down)
+        if not gains and any(step.times > 1 for step in found):
+            found = self._steps(way, self._born.way_to_the_last(start, type(self._born.objects[sample]))[1:])
+            gains = {id(step.one): len(group) / self._runs for step in found if step.times > 1}
+        return _Found(found, self._gains | gains, self._weight(self._born.below(group)))
+
+    def _alike(self, start: int, covered: set[int]) -> set[int]:
+        """Return the places of what hangs on all objects of one type: they are held in the same way."""
+        kind = type(self._born.objects[start])
+        same = [place for place, one in enumerate(self._born.objects) if type(one) is kind and place not in covered]
+        return self._born.below(same)
+
+    def _gain_of(self, way: Way, down: list[Any]) -> dict[int, float]:
+        """Return the first object on the way that refers to so many newborn objects that it grows with the runs."""
+        for one in (*way.chain, *down[1:]):
+            if is_a(one, type) or (length(one) or 0) > growth.LARGEST:
+                continue
+            held = self._born.among(gc.get_referents(*growth.small([one])))
+            kinds = Counter(type(self._born.objects[place]) for place in set(held))
+            count = max(kinds.values(), default=0)
+            if count >= max(2, _LEAST_PER_RUN * self._runs) and growth.keeps_step(count, self._runs):
+                return {id(one): growth.runs_of(count, self._runs)}
+        return {}
+
+    def _steps(self, way: Way, down: list[Any]) -> list[Step]:
+        first = self._atexit(way) or way.first
+        return [*first, *steps([*way.chain, *down], frozenset(self._gains))]
+
+    def _atexit(self, way: Way) -> tuple[Step, ...]:
+        root = way.first[0]
+        if root.kind != "native" or not self._callbacks or not _callable(way.chain[0]):
+            return ()
+        return (Step("atexit", "atexit", None, (id(self._callbacks[0]),)), Step("reference", "callback", way.chain[0]))
+
+
+def _callable(one: object) -> bool:
+    return class_attribute(type(one), "__call__") is not None
