@@ -191,7 +191,7 @@ _SITE = _record(
     },
     {"source": text},
 )
-_HOLDER = _record(Holder, {}, {"kind": text, "name": text, "limit": or_none(whole), "grew": number})
+_HOLDER = _record(Holder, {}, {"kind": text, "name": text, "limit": or_none(whole), "grew": number, "why": text})
 _CONTROL = _record(Control, {"per_run": number}, {"largest_step": number})
 
 _SCALARS: Mapping[type, Reader] = {str: text, bool: flag, int: whole, float: number}

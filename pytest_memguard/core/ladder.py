@@ -289,8 +289,8 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
     if holder is not None and holder.kind == "bounded":
         return Step(Act.STOP, suspects=alive, end="bounded")
-    if holder is not None and holder.kind == "rebound":
-        return Step(Act.STOP, suspects=alive, end="rebound")
+    if holder is not None and holder.kind in ("rebound", "known"):
+        return Step(Act.STOP, suspects=alive, end=holder.kind)
     return Step(Act.CONFIRM, Phase.CONFIRM, alive)
 
 

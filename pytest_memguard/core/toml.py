@@ -21,6 +21,7 @@ def parse(text: str) -> dict[str, Any]:
     else:
         import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - 3.10 alone has it
     try:
-        return tomllib.loads(text)
+        content: dict[str, Any] = tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    return content

@@ -205,11 +205,13 @@ class Holder:
 
     Attributes:
         kind: ``bounded`` (it has a limit), ``unbounded`` (a container without one), ``native`` (nothing that
-            the collector sees has grown), ``hidden`` (objects stay, but nothing found keeps them), ``rebound`` (an
-            attribute of the test's own module wraps its former value at each run), or ``unseen`` (not looked at).
+            the collector sees has grown), ``hidden`` (objects stay, but nothing found keeps them), ``known`` (a test
+            tool keeps something of every run), ``rebound`` (an attribute of the test's own module wraps its former
+            value at each run), or ``unseen`` (not looked at).
         name: Where it is, for people: ``module.attribute`` or ``function (file:line)``.
         limit: Most entries it can hold, where known.
         grew: Entries it gained per run, where known.
+        why: Why a known holder grows.
 
     """
 
@@ -217,6 +219,7 @@ class Holder:
     name: str = ""
     limit: int | None = None
     grew: float = 0.0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def _told(end: str, holder: Holder) -> tuple[Level, float, str] | None:
         return Level.BOUNDED, 1.0, _bounded_reason(holder)
     if end == "unfollowed":
         return Level.GROWING, _UNDECIDED_SCORE, _UNFOLLOWED
+    if end == "known":
+        return Level.GROWING, _UNDECIDED_SCORE, f"what grows is {holder.name}: {holder.why}"
     return (Level.GROWING, _UNDECIDED_SCORE, _rebound_reason(holder)) if end == "rebound" else None
 
 

@@ -400,7 +400,7 @@ def test_one_result() -> None:
             "policy": "calibrated", "prior": 0.002, "curious": False, "racy": False, "lumpy": False, "hurried": False,
             "follow": True, "allow": [["heap", 64.0]], "metrics": ["blocks"], "control": [["blocks", 0.0, 1.0]],
         },
-        "holder": {"kind": "unbounded", "name": "shop.seen", "limit": None, "grew": 1.0},
+        "holder": {"kind": "unbounded", "name": "shop.seen", "limit": None, "grew": 1.0, "why": ""},
         "phases": [["screen", 3], ["climb", 1]],
         "series": [
             {"metric": "blocks", "unit": "count", "x": [0, 1, 2, 3], "x_unit": "run", "values": [1, 4, 7, 8]},

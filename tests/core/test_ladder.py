@@ -704,7 +704,7 @@ def test_the_order_of_a_whole_measurement() -> None:
 # -- the holder ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["bounded", "rebound"])
+@pytest.mark.parametrize("kind", ["bounded", "rebound", "known"])
 def test_a_holder_that_explains_the_growth(kind: str) -> None:
     """A holder with a limit, or a chain that the test itself makes, ends the climb before the confirmation."""
     climbed = follow(steady(1), holder=Holder(kind, "shop._CACHE", 128))
@@ -777,7 +777,7 @@ PLANS = st.builds(
     metrics=st.sampled_from([(), ("blocks",), ("fds", "heap")]),
     control=st.sampled_from([(), (("blocks", 0.0, 1.0), ("heap", 0.0, 192.0))]),
 )
-HOLDERS = st.builds(Holder, st.sampled_from(["bounded", "rebound", "unbounded", "native", "hidden", "unseen"]))
+HOLDERS = st.builds(Holder, st.sampled_from(["bounded", "rebound", "known", "unbounded", "native", "hidden", "unseen"]))
 
 
 @st.composite

@@ -219,6 +219,7 @@ def test_policies_leave_out_what_is_not_judged() -> None:
         ("flushed", Level.BOUNDED),
         ("bounded", Level.BOUNDED),
         ("rebound", Level.GROWING),
+        ("known", Level.GROWING),
         ("unfollowed", Level.GROWING),
         ("max_runs", Level.GROWING),
         ("growing", Level.GROWING),
@@ -264,6 +265,13 @@ def test_a_bounded_holder_is_named(limit: int | None, reason: str) -> None:
     verdict = judge(readings(), PLAN, stop("bounded", suspect()), Holder("bounded", "shop._SEEN", limit))
 
     assert (verdict.level, verdict.score, verdict.reason) == (Level.BOUNDED, 1, reason)
+
+
+def test_a_known_holder_is_named_with_its_reason() -> None:
+    """What a test tool keeps of every run is no leak of what is tested, and is said to be there."""
+    verdict = judge(readings(), PLAN, stop("known", suspect()), Holder("known", "tool.SEEN", why="it keeps all"))
+
+    assert (verdict.level, verdict.reason) == (Level.GROWING, "what grows is tool.SEEN: it keeps all")
 
 
 def test_a_rebound_attribute_is_named() -> None:
