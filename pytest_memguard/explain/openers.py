@@ -145,7 +145,7 @@ class Openers:
                 hook.why_off = "the test profiles itself"
             hook.is_on = False
             if threading.getprofile() is hook:
-                threading.setprofile(for_threads)  # type: ignore[arg-type] # None takes it off
+                threading.setprofile(for_threads)
             if hook.why_off:
                 self.notes.append(f"what opened or started it was not followed to the end: {hook.why_off}")
             hook.forget()
@@ -162,9 +162,6 @@ class Openers:
 
 class _Hook:
     """The profile function; it takes itself off in each thread once it is not wanted any more."""
-
-    __slots__ = ("_counters", "_creates_tasks", "_deadline_s", "_events", "_known", "_listings", "_made", "_pid", "is_on",
-                 "why_off")  # fmt: skip
 
     def __init__(self, made: dict[str, dict[int, Stack]], budget_s: float) -> None:
         self.is_on, self.why_off = True, ""
@@ -221,6 +218,8 @@ class _Hook:
     def _note(self, name: str, frame: FrameType, event: str) -> None:
         now, made = self._listings[name](), self._made[name]
         before = self._known[name][0]
+        if name == THREADS.name and threading.get_native_id() in now - before:
+            return  # a new thread that sees itself; who started it will see it, too
         stack = _stack(frame, event) if now - before else ()
         for number in before - now:
             made.pop(number, None)
@@ -255,7 +254,7 @@ def _task_makers() -> frozenset[CodeType]:
 
 
 def _stack(frame: FrameType, event: str) -> Stack:
-    lines = []
+    lines: list[Line] = []
     at: FrameType | None = frame
     if event == "call":  # it was there before the function began
         at = frame.f_back

@@ -7,6 +7,7 @@ no names of temporary files. So one cause has one name.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import re
@@ -190,7 +191,9 @@ def _own_run(thread: object, names: Mapping[str, Any]) -> str:
     return "" if class_attribute(kind, "run") is threading.Thread.run else f"{qualified_name(kind)}.run"
 
 
-def _callable_name(target: object) -> str:
+def _callable_name(target: Any) -> str:  # noqa: ANN401 - whatever a thread may call
+    while type(target) is functools.partial:
+        target = target.func
     if type(target) is MethodType:
         target = target.__func__
     if type(target) is FunctionType:
