@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import RunResult
 
-__all__ = ["commit_of", "environment", "read", "write"]
+__all__ = ["commit_of", "environment", "read", "write", "write_whole"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 #: The usual one: ten thousand results take 0.1 s, where gzip's own default of 9 gains little.
@@ -55,7 +55,7 @@ def write(result: RunResult, path: Path) -> None:
         content = document.dumps(result).encode("ascii")
         if path.suffix == ".gz":
             content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
-        _replace(Path(os.path.realpath(path)), content)
+        write_whole(path, content)
     except (DocumentError, OSError, ValueError) as error:
         raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
 
@@ -77,7 +77,16 @@ def read(path: Path) -> RunResult:
         raise DocumentError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """
+    Write *content* to *path*, or to what a link of that name points to: whole, or not at all.
+
+    Raises:
+        DocumentError: there is something at *path* that is no file.
+        OSError: it cannot be written; what was there before is still there.
+
+    """
+    path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise DocumentError("it is not a regular file")
     # Not tempfile: that makes files which only their owner may read, and a short name fits where path's own just fits.

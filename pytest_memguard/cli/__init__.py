@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from pytest_memguard.cli import report  # noqa: PLC0415 - one import a command, here
+    from pytest_memguard.cli import accept, report  # noqa: PLC0415 - one import a command, here
 
     parser = argparse.ArgumentParser(prog="memguard", description="Memory leak tests: look at what a run found.")
     parser.add_argument("--version", action="version", version=f"memguard {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, module in (("report", report),):
+    for name, module in (("accept", accept), ("report", report)):
         text = (module.__doc__ or "").strip()
         command = commands.add_parser(name, help=text.splitlines()[0], description=text)
         module.add_arguments(command)
