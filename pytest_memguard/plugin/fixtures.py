@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +17,12 @@ from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import guarding, repeat, surroundings
+from pytest_memguard.plugin.explaining import about_function
 from pytest_memguard.plugin.plans import PATIENCE_S, plan_for
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -97,7 +98,7 @@ class MemoryGuard:
         subject.call()
         if self._guard.is_repeating:
             return not_measured(identity, Level.SKIPPED, "the test around it is being measured")
-        result = assess(self._measured(subject), identity)
+        result = self._explained(assess(self._measured(subject), identity), subject, function)
         self._guard.add(result)
         if result.verdict.level is Level.LEAK:
             raise LeakError(terminal.failure(result))
@@ -115,9 +116,7 @@ class MemoryGuard:
         settings = guarding.start(self._request.config).settings
         plan = plan_for(settings, self._mark, curious=True)
         budget = Budget(settings.budget_s, min(PATIENCE_S, settings.budget_s / 4))
-        with ExitStack() as stack:
-            for surrounding in surroundings.AROUND_CALLABLES:
-                stack.enter_context(surrounding(self._item))
+        with self._surrounded():
             return Watch(
                 subject,
                 self._recorder(),
@@ -127,6 +126,21 @@ class MemoryGuard:
                 reset=self._mark.reset,
                 chunks=registry.chunk_cache(),
             ).measure()
+
+    def _explained(
+        self, result: SubjectResult, subject: _CallableSubject, function: Callable[..., object]
+    ) -> SubjectResult:
+        about = functools.partial(about_function, function, self._item)
+        explaining = self._guard.explaining
+        with self._surrounded():
+            return explaining.explained(result, subject, self._recorder(), about, self._mark.reset)
+
+    @contextmanager
+    def _surrounded(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for surrounding in surroundings.AROUND_CALLABLES:
+                stack.enter_context(surrounding(self._item))
+            yield
 
     def _recorder(self) -> Recorder:
         config = self._request.config

@@ -25,6 +25,7 @@ from pytest_memguard.engine.watch import Budget, Record, Watch
 from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
+from pytest_memguard.plugin.explaining import Explaining, about_item
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
 from pytest_memguard.plugin.plans import PATIENCE_S, SCREENS, Credit, plan_for
 from pytest_memguard.plugin.status import StatusLine
@@ -85,6 +86,7 @@ class Guard:
         self._is_warm = False
         self._plans: dict[bool, Plan] = {}
         self.expectations = Expectations()
+        self.explaining = Explaining(self._settings)
 
     @functools.cached_property
     def _recorder(self) -> Recorder:
@@ -265,6 +267,7 @@ class Guard:
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
                 result = self._judged(self._measured(item, subject, mark), identity, item)
+                result = self._explained(result, subject, item, mark)
                 self.add(result)
                 error = self._leak_error(result)
             if error is None and limits.has_limits(item) and self._settings.fail_on != "never":
@@ -330,6 +333,13 @@ class Guard:
             plan = replace(record.plan, control=self._control)
             record = replace(record, plan=plan, step=advance(record.readings, plan, record.holder))
         return assess(record, identity)
+
+    def _explained(
+        self, result: SubjectResult, subject: repeat.ItemSubject, item: pytest.Item, mark: marks.MarkSettings | None
+    ) -> SubjectResult:
+        reset = _safe(mark.reset) if mark is not None and mark.reset is not None else None
+        about = functools.partial(about_item, item)
+        return self.explaining.explained(result, subject, self._recorder, about, reset)
 
     def _measure_control(self, item: pytest.Item) -> tuple[tuple[str, float, float], ...]:
         """Run an empty test the same way: what it keeps is pytest's, a plugin's or ours, and no leak of a test."""

@@ -1,0 +1,198 @@
+"""
+The extra pass: a few more runs of a subject that is not clean, with tracing on, to learn what stays, where it was
+allocated and who holds it.
+
+These runs are never measured: tracing disturbs what it looks at. Of a run that fails, the explanation has less to say,
+and the verdict stays.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.fingerprint import of_finding
+from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation
+from pytest_memguard.engine import settle
+from pytest_memguard.errors import SubjectFailed
+from pytest_memguard.explain import growth, retention
+from pytest_memguard.explain.advice import advise
+from pytest_memguard.explain.allocations import Allocations
+from pytest_memguard.explain.holders import ContainerCheck
+from pytest_memguard.explain.resources import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType
+
+    from pytest_memguard.core.ports import Subject
+    from pytest_memguard.core.values import Finding, Holder, Metric, SubjectResult
+
+__all__ = ["RUNS", "About", "ExtraPass", "explained"]
+
+#: A prime: what grows by a multiple of it grew at each run.
+RUNS = 7
+#: Seconds that the search for holders may take; it says so where they are not enough.
+_SEARCH_S = 5.0
+#: Runs after the one that is followed: a name that comes with each of them is the leak.
+_MORE_RUNS = 2
+_MEMORY = frozenset({BLOCKS, GC_OBJECTS, HEAP, MAPPED})
+_NATIVE = frozenset({HEAP, MAPPED})
+
+
+def explained(result: SubjectResult, explanation: Explanation) -> SubjectResult:
+    """Return *result* with what the extra pass found, with advice, and with the fingerprint of its cause."""
+    metrics = tuple(finding.metric.name for finding in result.findings)
+    advice = advise(explanation, result.holder, metrics)
+    findings = tuple(_told(finding, explanation, result.holder, advice) for finding in result.findings)
+    return replace(result, findings=findings, notes=(*result.notes, *explanation.notes))
+
+
+def _told(finding: Finding, explanation: Explanation, holder: Holder, advice: str) -> Finding:
+    metric = finding.metric
+    if metric.resource:
+        names, makers = dict(explanation.names), dict(explanation.makers)
+        told = replace(finding, names=names.get(metric.name, ()), sites=makers.get(metric.name, ()), advice=advice)
+    else:
+        sites, types, paths = explanation.sites, explanation.types, explanation.paths
+        told = replace(finding, sites=sites, types=types, paths=paths, advice=advice)
+    return replace(told, fingerprint=of_finding(told, holder))
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """
+    What is known of a subject besides how to run it.
+
+    Attributes:
+        home: Name of the module that it stands in.
+        file: Path of that module's file.
+        root: Folder of the project; below it code is the user's own.
+        code: Of its function, where it has one.
+
+    """
+
+    home: str = ""
+    file: str = ""
+    root: str = ""
+    code: CodeType | None = None
+
+
+@dataclass(slots=True)
+class ExtraPass:
+    """
+    One extra pass.
+
+    Attributes:
+        subject: What is run again.
+        about: What is known of it.
+        metrics: Those that grow.
+        reset: Called after each run: the user's own clean-up.
+        heap: Returns the native bytes in use; None where nothing can tell.
+        budget_s: Seconds for all runs together; at least one is made.
+
+    """
+
+    subject: Subject
+    about: About
+    metrics: tuple[Metric, ...]
+    reset: Callable[[], object] | None = None
+    heap: Callable[[], int] | None = None
+    budget_s: float = 10.0
+    clock: Callable[[], float] = time.perf_counter
+    _notes: list[str] = field(default_factory=list)
+    _ends_s: float = 0.0
+
+    def explain(self) -> Explanation:
+        """Run the subject some more times, and say what was seen; never fails because of the subject."""
+        self._ends_s = self.clock() + self.budget_s
+        found = Explanation()
+        if _MEMORY & set(self.metrics):
+            found = self._memory()
+        names, makers = self._resources() if any(metric.resource for metric in self.metrics) else ((), ())
+        sites = found.sites
+        return Explanation(sites, found.types, found.paths, names, makers, tuple(dict.fromkeys(self._notes)))
+
+    # -- what stays in memory -----------------------------------------------------------------------------------------
+
+    def _memory(self) -> Explanation:
+        allocations = Allocations(home_file=self.about.file, root=self.about.root)
+        with settle.frozen():
+            try:
+                allocations.start()
+                self._run()  # the first traced run fills caches of its own
+                self._settle()
+                return self._kept(allocations)
+            finally:
+                allocations.close()
+                self._notes += allocations.notes
+
+    def _kept(self, allocations: Allocations) -> Explanation:
+        check = ContainerCheck(self.about.home)
+        try:
+            allocations.note()
+            gc.freeze()
+            check.begin()
+            runs = self._runs()
+            newborn = gc.get_objects()
+            sites = allocations.finish(runs) if runs else ()
+            if not runs:
+                return Explanation()
+            survey = retention.survey(
+                newborn,
+                growth.containers_that_grew(check, runs),
+                runs=runs,
+                home=self.about.home,
+                deadline_s=_SEARCH_S,
+            )
+        finally:
+            check.close()
+        self._notes += survey.notes
+        return Explanation(sites, survey.types, survey.paths)
+
+    # -- what stays open, and native memory ---------------------------------------------------------------------------
+
+    def _resources(self) -> tuple[Any, Any]:
+        wanted = {metric.name for metric in self.metrics}
+        resources = Resources(wanted, home_file=self.about.file, root=self.about.root)
+        resources.begin()
+        with resources.following():
+            followed = self._run()
+        found = resources.finish(1 + self._runs(_MORE_RUNS)) if followed else ((), ())
+        self._notes += resources.notes
+        return found
+
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def _runs(self, most: int = RUNS) -> int:
+        """Run up to *most* times, and return how often it went well."""
+        return sum(1 for _ in self._made(most))
+
+    def _made(self, most: int) -> Iterator[None]:
+        for number in range(most):
+            if number and self.clock() > self._ends_s:
+                self._notes.append(f"explained from {number} runs: more would have taken over {self.budget_s:g} s")
+                return
+            if not self._run():
+                return
+            self._settle()
+            yield
+
+    def _run(self) -> bool:
+        try:
+            self.subject.run()
+        except SubjectFailed as error:
+            self._notes.append(f"a run of the extra pass {error}")
+            return False
+        return True
+
+    def _settle(self) -> None:
+        settle.purge()
+        with settle.quiet_finalizers():
+            if self.reset is not None:
+                with suppress(Exception):
+                    self.reset()
+            settle.collect()

@@ -1,0 +1,101 @@
+"""Explains what is not clean, by some more runs of the test, as far as the session's time allows."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.values import HEAP, Explanation, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_memguard.config import Settings
+    from pytest_memguard.core.ports import Subject
+    from pytest_memguard.core.values import SubjectResult
+    from pytest_memguard.engine.extra import About
+    from pytest_memguard.engine.recorder import Recorder
+
+__all__ = ["Explaining", "about_function", "about_item"]
+
+#: Seconds of a session that leaks, and that mere growth, may be explained for.
+_SECONDS = {Level.LEAK: 60.0, Level.GROWING: 10.0}
+#: So many results of one holder are explained one by one; those after them take over what these were told.
+_ALIKE = 3
+_LATE = "not explained: this session has spent its time on others; run this test alone"
+
+
+class Explaining:
+    """The explanations of one session."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spent_s = dict.fromkeys(_SECONDS, 0.0)
+        self._told: dict[str, list[Explanation]] = {}
+
+    def explained(
+        self,
+        result: SubjectResult,
+        subject: Subject,
+        recorder: Recorder,
+        about: Callable[[], About],
+        reset: Callable[[], object] | None = None,
+    ) -> SubjectResult:
+        """Return *result* with what it grows by explained, if it grows and is to be explained."""
+        level = result.verdict.level
+        if level not in _SECONDS or not result.findings:
+            return result
+        from pytest_memguard.engine.extra import explained  # noqa: PLC0415 - heavy, and only for what grows
+
+        if self._settings.explain == "off":
+            return explained(result, Explanation())
+        alike = self._told.setdefault(f"{result.holder.kind} {result.holder.name}", [])
+        if result.holder.name and len(alike) >= _ALIKE and len({one.paths for one in alike}) == 1:
+            return explained(result, replace(alike[0], sites=(), names=(), makers=()))
+        if self._spent_s[level] > _SECONDS[level] and self._settings.explain != "always":
+            return explained(result, Explanation(notes=(_LATE,)))
+        began = time.perf_counter()
+        explanation = self._explain(result, subject, recorder, about(), reset)
+        self._spent_s[level] += time.perf_counter() - began
+        alike.append(explanation)
+        return explained(result, explanation)
+
+    def _explain(
+        self,
+        result: SubjectResult,
+        subject: Subject,
+        recorder: Recorder,
+        about: About,
+        reset: Callable[[], object] | None,
+    ) -> Explanation:
+        from pytest_memguard.engine.extra import ExtraPass  # noqa: PLC0415 - see above
+
+        metrics = tuple(finding.metric for finding in result.findings)
+        heap = functools.partial(recorder.count, HEAP) if HEAP in recorder.metrics else None
+        budget_s = min(self._settings.budget_s, 10.0)
+        return ExtraPass(subject, about, metrics, reset=reset, heap=heap, budget_s=budget_s).explain()
+
+
+def about_item(item: pytest.Item) -> About:
+    """Say what the extra pass is to know of a test."""
+    function = getattr(item, "obj", None)
+    return _about(function, getattr(getattr(item, "module", None), "__name__", ""), item.path, item.config.rootpath)
+
+
+def about_function(function: Callable[..., object], item: pytest.Item) -> About:
+    """Say what the extra pass is to know of a callable that *item* checks."""
+    home = getattr(getattr(item, "module", None), "__name__", "")
+    return _about(function, home, item.path, item.config.rootpath)
+
+
+def _about(function: Any, home: str, path: Path, root: Path) -> About:  # noqa: ANN401 - any callable
+    from pytest_memguard.engine.extra import About  # noqa: PLC0415 - see above
+
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return About(home, str(path), str(root), code)
