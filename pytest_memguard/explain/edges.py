@@ -151,16 +151,18 @@ def _of_function(chain: Sequence[Any], at: int) -> _Named:
         variable = function.__code__.co_freevars[_position(link, inner)]
         width = 3 if len(chain) > at + 3 and type(inner) is CellType else 2
         return "cell", f"{function_name(function)}.{variable}", width
-    if link is function.__defaults__ and inner is not None:
+    defaults: Any = function.__defaults__
+    if link is defaults and inner is not None:
         parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
-        parameter = parameters[len(parameters) - len(link) + _position(link, inner)]
+        parameter = parameters[len(parameters) - len(defaults) + _position(defaults, inner)]
         return "default", f"{function_name(function)}({parameter}=)", 2
-    if link is function.__kwdefaults__ and inner is not None:
-        return "default", f"{function_name(function)}({first_name(link, inner)}=)", 2
+    by_name: Any = function.__kwdefaults__
+    if link is by_name and inner is not None:
+        return "default", f"{function_name(function)}({first_name(by_name, inner)}=)", 2
     return None
 
 
-def _position(parts: tuple[Any, ...], held: object) -> int:
+def _position(parts: Any, held: object) -> int:  # noqa: ANN401 - a tuple
     return next((at for at, part in enumerate(parts) if part is held), 0)
 
 
@@ -271,10 +273,9 @@ def _of_coroutine(chain: Sequence[Any], at: int) -> _Named:
     if chain[at + 1] is getattr(owner, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await"):
         return "reference", ".await", 1
     frame = getattr(owner, f"{prefix}_frame")
-    if chain[at + 1] is frame:
-        return "reference", f".{prefix}_frame", 1
-    name = _local_name(frame, chain[at + 1]) if frame is not None else "?"
-    return "local", f"{plain(owner.__name__)}.{name}", 1
+    width = 2 if chain[at + 1] is frame and len(chain) > at + 2 else 1
+    name = _local_name(frame, chain[at + width]) if frame is not None else "?"
+    return "local", f"{plain(owner.__name__)}.{name}", width
 
 
 def _local_name(frame: FrameType, held: object) -> str:

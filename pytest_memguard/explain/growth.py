@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import TypeGrowth
 from pytest_memguard.explain.naming import class_names, is_a, key_text, length, mro, qualified_name
+from pytest_memguard.explain.roots import is_user_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_memguard.explain.holders import ContainerCheck, Grown
 
@@ -86,7 +87,7 @@ def containers_that_grew(check: ContainerCheck, runs: int) -> list[Grown]:
 
 def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, budget: Budget) -> list[TypeGrowth]:
     """
-    Return the types of which objects stay in step with the runs, those with most objects a run first.
+    Return the types of which objects stay in step with the runs: the user's before Python's, most objects a run first.
 
     A plain dictionary that holds the attributes of one instance is part of it. Texts, bytes and numbers are found
     through the objects that hold them, and are only counted if nobody else does.
@@ -103,13 +104,12 @@ def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, 
             counts[type(one)] += 1
         sizes[owner or type(one)] += sizers[type(one)](one) + _HEADER
     _add_atoms(newborn, grown, counts, sizes, budget)
-    rows = [
-        TypeGrowth(qualified_name(kind), runs_of(count, runs), round(sizes[kind] / runs, 1))
-        for kind, count in counts.items()
-        if keeps_step(count, runs)
+    kinds = [kind for kind, count in counts.items() if keeps_step(count, runs)]
+    kinds.sort(key=lambda kind: (not is_user_type(kind), -counts[kind], -sizes[kind], qualified_name(kind)))
+    return [
+        TypeGrowth(qualified_name(kind), runs_of(counts[kind], runs), round(sizes[kind] / runs, 1))
+        for kind in kinds[:_MOST_TYPES]
     ]
-    rows.sort(key=lambda row: (-row.count_per_run, "." not in row.type, -row.bytes_per_run, row.type))
-    return rows[:_MOST_TYPES]
 
 
 def keeps_step(count: int, runs: int) -> bool:
@@ -129,7 +129,7 @@ def size_of(one: Any) -> int:  # noqa: ANN401 - any object at all
     return int(_sizer(type(one))(one)) + (_HEADER if gc.is_tracked(one) else 0)
 
 
-def _sizer(kind: type) -> Callable[[Any], int]:
+def _sizer(kind: type) -> Any:  # noqa: ANN401 - a function of one object
     """Return the first ``__sizeof__`` of a type that is no code of a user's."""
     methods: list[Any] = [dict(class_names(base)).get("__sizeof__") for base in mro(kind)]
     return next((method for method in methods if type(method) is _METHOD), object.__sizeof__)

@@ -50,6 +50,8 @@ _CAPACITY = 1 << 22
 _LEAST_GROWTH = 0.15
 #: Containers named at most; each costs a search for its referrers.
 _MOST_NAMED = 6
+#: Containers told of at most.
+_MOST_GROWN = 24
 #: A container is named through so many plain containers around it; each level looks at so many of them.
 _NESTED, _WIDEST = 3, 8
 _PLAIN = (dict, list, set, tuple, deque)
@@ -131,7 +133,7 @@ class ContainerCheck:
         born = set(map(id, newborn))
         gained_blocks = sys.getallocatedblocks() - self._notes[0]
         with thawed(self._frozen):
-            grown = self._grown(runs, born)
+            grown = self._grown(runs, born)[:_MOST_NAMED]
             _name(grown)
             holder = _verdict(grown, runs, len(born), gained_blocks)
             return _rebound(self._home, newborn, runs) or holder if holder.kind == "hidden" else holder
@@ -146,7 +148,7 @@ class ContainerCheck:
         born = set(map(id, gc.get_objects())) if self._frozen else set()
         with thawed(self._frozen):
             grown = self._grown(runs, born)
-            _name(grown)
+            _name(grown[:_MOST_NAMED])
         callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
         if callbacks > self._callbacks:
             grown.append(Grown(None, callbacks, callbacks - self._callbacks, "atexit"))
@@ -167,7 +169,7 @@ class ContainerCheck:
                 if length - before.get(identity, length) >= least and identity not in born:
                     grown.append(Grown(container, length, length - before[identity]))
         grown.sort(key=lambda one: -one.gained)
-        return grown[:_MOST_NAMED]
+        return grown[:_MOST_GROWN]
 
     def _before(self) -> dict[int, int]:
         before: dict[int, int] = {}

@@ -38,6 +38,7 @@ _LENGTHS: tuple[tuple[type, Any], ...] = (
 #: C types whose computed attributes run nobody else's code.
 _OPEN_MODULES = frozenset({"_asyncio", "builtins", "functools", "collections", "weakref"})
 _PUBLIC = {("_thread", "_local"): "threading.local"}
+_LARGEST_NUMBER = 36
 _LONGEST_KEY, _MOST_PARTS, _DEEPEST = 40, 4, 3
 
 
@@ -224,8 +225,8 @@ def _key(key: object, depth: int) -> str:
 
 
 def _number(key: Any) -> str:  # noqa: ANN401 - an int
-    # More than 4300 digits raise, and fewer take long.
-    return repr(key) if key.bit_length() <= 4 * _LONGEST_KEY else f"<int of {key.bit_length()} bits>"
+    # Addresses and idents of threads say nothing; more than 4300 digits raise.
+    return repr(key) if key.bit_length() <= _LARGEST_NUMBER else f"<int of {key.bit_length()} bits>"
 
 
 def _tuple(key: Any, depth: int) -> str:  # noqa: ANN401 - a tuple

@@ -54,8 +54,16 @@ class Newborn:
         return [places[id(one)] for one in objects if id(one) in places]
 
     def children(self, place: int) -> list[int]:
-        """Return the places of the newborn objects that one refers to."""
-        return self.among(gc.get_referents(*small([self.objects[place]])))
+        """Return the places of the newborn objects that one refers to, as often as it does."""
+        return self.held_by([self.objects[place]])
+
+    def held_by(self, objects: list[Any]) -> list[int]:
+        """Return the places of the newborn objects that some refer to."""
+        held = gc.get_referents(*small(objects))
+        # Up to 3.12 an instance gets a dictionary when somebody asks for it, such as the holder check, and the
+        # references move there.
+        asked = [one for one in held if type(one) is dict and id(one) not in self.places and _has_one_owner(one)]
+        return self.among(held) + (self.among(gc.get_referents(*asked)) if asked else [])
 
     def below(self, places: Iterable[int]) -> set[int]:
         """Return the places of all newborn objects that hang on some, themselves included."""
@@ -63,7 +71,7 @@ class Newborn:
         front = list(seen)
         while front and len(seen) < _MOST_BELOW and not self._budget.is_spent():
             batch, front = front[:_BATCH], front[_BATCH:]
-            held = set(self.among(gc.get_referents(*small([self.objects[place] for place in batch])))) - seen
+            held = set(self.held_by([self.objects[place] for place in batch])) - seen
             seen |= held
             front += held
         return seen
@@ -86,7 +94,7 @@ class Newborn:
         return self._objects_to(above, best)
 
     def way_to_the_last(self, place: int, kind: type) -> list[Any]:
-        """Return the objects from one down to that of a type which is furthest below: the end of a linked list."""
+        """Return the objects from one down to that of a type which is furthest below, as at the end of a list."""
         above, front, last = {place: -1}, deque([place]), place
         while front and len(above) < _MOST_BELOW and not self._budget.is_spent():
             at = front.popleft()
@@ -152,6 +160,14 @@ class Newborn:
                 self._parents.setdefault(held, []).append(place)
         counted = zip(range(len(self.places)), map(sys.getrefcount, self.objects), strict=False)
         self._outside = {place for place, references in counted if references - _COUNTING > known[place]}
+
+
+def _has_one_owner(one: object) -> bool:
+    return sys.getrefcount(one) <= _ONE_OWNER
+
+
+#: The owner's, that of the list of referents, those of two variables and that of the call.
+_ONE_OWNER = 5
 
 
 def _references_of_counting() -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ReferenceType
 
 from pytest_memguard.explain import growth
@@ -26,12 +26,13 @@ from pytest_memguard.explain.paths import path_of
 from pytest_memguard.explain.roots import Roots, is_machinery, is_user_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_memguard.core.values import Hop, RetentionPath, TypeGrowth
 
 __all__ = ["Survey", "survey"]
 
+_T = TypeVar("_T")
 _MOST_PATHS = 3
 #: A path that explains less than this share of what the best one does is left out.
 _LEAST_SHARE = 0.1
@@ -88,12 +89,28 @@ def survey(newborn: list[Any], grown: Sequence[Grown], *, runs: int, home: str =
 
 @dataclass(slots=True, eq=False)
 class _Found:
-    """One path, as steps, with what it explains."""
+    """
+    One path, with what it explains.
 
-    steps: list[Step]
+    Its edges are named when all paths are found: that may give instances a dictionary, and change who refers to whom.
+    """
+
+    way: Way
+    down: list[Any]
     gains: dict[int, float]
     weight: float
     grown: Grown | None = None
+    is_linked: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Gain:
+    """A container that grew, the places of what it gained, and of all that hangs on that."""
+
+    grown: Grown
+    entries: list[int]
+    reached: set[int]
+    weight: float
 
 
 class _Paths:
@@ -113,23 +130,33 @@ class _Paths:
         grown = [one for one in grown if one.container is not None]
         found: list[_Found] = []
         covered: set[int] = set()
-        for one in grown[:_MOST_GROWN]:
-            if self._budget.is_spent():
+        for one in self._weighed(grown)[:_MOST_GROWN]:
+            covered |= one.reached
+            if self._budget.is_spent(f"with {len(found)} paths"):
                 break
-            found += self._guarded(self._of_container, one, covered)
+            found += self._guarded(self._of_container, one)
         found += self._of_the_rest(covered)
         return self._best(found)
+
+    def _weighed(self, grown: Sequence[Grown]) -> list[_Gain]:
+        gains = []
+        for one in grown:
+            entries = self._entries(one)
+            reached = self._born.below(entries)
+            gains.append(_Gain(one, entries, reached, self._weight(reached) + _ENTRY_WEIGHT * one.gained))
+        gains.sort(key=lambda one: -one.weight)
+        return gains
 
     def _best(self, found: list[_Found]) -> list[RetentionPath]:
         found.sort(key=lambda one: -one.weight)
         paths: dict[tuple[Hop, ...], RetentionPath] = {}
         for one in found:
             if one.weight >= _LEAST_SHARE * found[0].weight:
-                path = path_of(one.steps, one.gains, self._born.places, one.grown)
-                paths.setdefault(path.hops, path)
+                for path in self._guarded(self._named, one):
+                    paths.setdefault(path.hops, path)
         return list(paths.values())[:_MOST_PATHS]
 
-    def _guarded(self, search: Any, *arguments: Any) -> list[_Found]:  # noqa: ANN401 - one of the searches below
+    def _guarded(self, search: Callable[..., _T | None], *arguments: Any) -> list[_T]:  # noqa: ANN401 - see search
         try:
             path = search(*arguments)
         except Exception as error:  # noqa: BLE001 - objects of every kind are met; the verdict must not hang on them
@@ -139,16 +166,13 @@ class _Paths:
 
     # -- containers that grew -----------------------------------------------------------------------------------------
 
-    def _of_container(self, grown: Grown, covered: set[int]) -> _Found | None:
-        entries = self._entries(grown)
-        reached = self._born.below(entries)
-        covered |= reached
+    def _of_container(self, gain: _Gain) -> _Found | None:
+        grown = gain.grown
         way = self._climb.up([grown.container])
         if way is None:
             return None
         gains = {id(grown.container): growth.runs_of(grown.gained, self._runs)}
-        weight = self._weight(reached) + _ENTRY_WEIGHT * grown.gained
-        return _Found(self._steps(way, self._down(grown, entries)), gains, weight, grown)
+        return _Found(way, self._down(grown, gain.entries), gains, gain.weight, grown)
 
     def _entries(self, grown: Grown) -> list[int]:
         """Return the places of the newborn objects that a container which grew refers to, values before keys."""
@@ -163,7 +187,8 @@ class _Paths:
     def _weight(self, places: Iterable[int]) -> float:
         """Return how much of what stays hangs on a path; a weak reference holds nothing."""
         kinds = [type(self._born.objects[place]) for place in places]
-        return sum(_USER_WEIGHT if is_user_type(kind) else 1 for kind in kinds if ReferenceType not in mro(kind))
+        kinds = [kind for kind in kinds if ReferenceType not in mro(kind)]
+        return sum(_USER_WEIGHT if is_user_type(kind) else 1 for kind in kinds)
 
     def _down(self, grown: Grown, entries: list[int]) -> list[Any]:
         if entries:
@@ -212,14 +237,14 @@ class _Paths:
         if way is None:
             return None
         start = self._born.places.get(id(way.chain[-1]), sample)
+        weight = self._weight(self._born.below(group) - covered)
         covered |= self._alike(start, covered)
         down = self._born.way_between(start, sample)
-        found = self._steps(way, down[1:])
         gains = self._gain_of(way, down)
-        if not gains and any(step.times > 1 for step in found):
-            found = self._steps(way, self._born.way_to_the_last(start, type(self._born.objects[sample]))[1:])
-            gains = {id(step.one): len(group) / self._runs for step in found if step.times > 1}
-        return _Found(found, self._gains | gains, self._weight(self._born.below(group)))
+        longest = [] if gains else self._born.way_to_the_last(start, type(self._born.objects[sample]))
+        alike = max(Counter(map(type, longest)).values(), default=0)
+        is_linked = alike > max(1, _LEAST_PER_RUN * self._runs)
+        return _Found(way, (longest if is_linked else down)[1:], self._gains | gains, weight, None, is_linked)
 
     def _alike(self, start: int, covered: set[int]) -> set[int]:
         """Return the places of what hangs on all objects of one type: they are held in the same way."""
@@ -239,9 +264,13 @@ class _Paths:
                 return {id(one): growth.runs_of(count, self._runs)}
         return {}
 
-    def _steps(self, way: Way, down: list[Any]) -> list[Step]:
-        first = self._atexit(way) or way.first
-        return [*first, *steps([*way.chain, *down], frozenset(self._gains))]
+    def _named(self, found: _Found) -> RetentionPath:
+        first = self._atexit(found.way) or found.way.first
+        named = [*first, *steps([*found.way.chain, *found.down], frozenset(self._gains))]
+        gains = found.gains
+        if found.is_linked:
+            gains = {id(step.one): 1.0 for step in named if step.times > 1} or gains
+        return path_of(named, gains, self._born.places, found.grown)
 
     def _atexit(self, way: Way) -> tuple[Step, ...]:
         root = way.first[0]
