@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_memguard.explain.evidence import LEAST, Evidence, cut, gather, public
+from pytest_memguard.explain.evidence import LEAST, Evidence, cut, gather, public, sort_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,12 +28,6 @@ __all__ = ["PAGES", "advise"]
 PAGES = "docs/how-to"
 
 _NATIVE_METRICS = frozenset({"heap", "mapped", "rss", "uss"})
-#: Links of a chain, folded into one hop.
-_FOLDED = re.compile(r" x \d+$")
-
-_DICTS = re.compile(r"dict$|Dict$|\bCounter$|mappingproxy$|ChainMap$")
-_LISTS = re.compile(r"list$|List$|\bdeque$|\btuple$|\bbytearray$|\barray$")
-_SETS = re.compile(r"set$|Set$")
 _WEAK_MAPS = re.compile(r"\bweakref\.(WeakKeyDictionary|WeakValueDictionary|finalize)\b|\bweakrefset\.WeakSet\b")
 _EXECUTORS = re.compile(r"concurrent\.futures\.\w+\.(ThreadPoolExecutor|ProcessPoolExecutor)$")
 _HANDLES = re.compile(r"^asyncio\.events\.(Timer)?Handle$|^sched\.Event$")
@@ -266,12 +260,11 @@ def _is_method(name: str, types: Mapping[str, float]) -> bool:
 
 
 def _wrapped(seen: Evidence) -> str:
-    links = [hop for hop in seen.path if hop.kind == "cell" or hop.name.startswith(".__wrapped__")]
-    folded = [hop for hop in seen.path if _FOLDED.search(hop.name) and not _LINKED.search(hop.name)]
-    by_types = seen.grown is None and seen.stays(_FUNCTIONS) and seen.stays(_CELLS) and not seen.container
-    if seen.holder.kind != "rebound" and not folded and not (seen.grown is None and len(links) > 1) and not by_types:
+    at = _first_wrapper(seen)
+    name = seen.name_of(max(0, at - 1)) if at >= 0 else seen.holder.name
+    by_types = not seen.path and seen.holder.kind == "hidden" and seen.stays(_FUNCTIONS) and seen.stays(_CELLS)
+    if at < 0 and seen.holder.kind != "rebound" and not by_types:
         return ""
-    name = seen.holder.name if seen.holder.kind == "rebound" else seen.path[0].name if seen.path else ""
     return _see(
         "wrapped-again",
         f"{cut(name) or 'a function'} is wrapped again each time, each wrapper around the one before: put back what "
@@ -280,6 +273,16 @@ def _wrapped(seen: Evidence) -> str:
 
 
 _FUNCTIONS, _CELLS = re.compile(r"^function$"), re.compile(r"^cell$")
+
+
+def _first_wrapper(seen: Evidence) -> int:
+    """Return the hop from a wrapper to what it wraps, in a chain of them; -1 where there is none."""
+    if seen.is_chain and not _LINKED.search(seen.path[seen.at].name):
+        return seen.at
+    links = [at for at, hop in enumerate(seen.path) if hop.kind == "cell" or hop.name == ".__wrapped__"]
+    return links[0] if seen.grown is None and len(links) > 1 else -1
+
+
 #: Names that link the items of a list, rather than what wraps to what is wrapped.
 _LINKED = re.compile(r"next|prev|parent|tail|head|link", re.IGNORECASE)
 
@@ -325,7 +328,9 @@ def _listener(seen: Evidence) -> str:
 
 def _container(seen: Evidence) -> str:
     if not seen.container:
-        return _linked(seen)
+        return ""
+    if seen.is_chain:
+        return _see("unbounded-list", f"{seen.container} is a chain without a limit: {_REPAIRS['list']}")
     sort, repair = _sort_of(seen)
     if any(hop.kind == "default" for hop in seen.path[: seen.at + 1]):
         return _see(
@@ -345,17 +350,9 @@ _REPAIRS = {
 def _sort_of(seen: Evidence) -> tuple[str, str]:
     sort = "dict"
     if seen.grown is not None:
-        patterns = (("set", _SETS), ("list", _LISTS), ("dict", _DICTS))
         by_edge = "list" if seen.entry is not None and seen.entry.kind == "element" else "dict"
-        sort = next((name for name, pattern in patterns if pattern.search(seen.grown.type)), by_edge)
+        sort = sort_of(seen.grown.type) or by_edge
     return sort, _REPAIRS[sort]
-
-
-def _linked(seen: Evidence) -> str:
-    chain = next((hop for hop in seen.path if _FOLDED.search(hop.name)), None)
-    if chain is None:
-        return ""
-    return _see("unbounded-list", f"{cut(seen.path[0].name)} is a chain without a limit: {_REPAIRS['list']}")
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------
@@ -376,8 +373,9 @@ def _native(seen: Evidence) -> str:
 
 def _unknown(seen: Evidence) -> str:
     if seen.path:
+        first = next((at for at, hop in enumerate(seen.path) if hop.suspect), 0)
         return (
-            f"what stays hangs on {cut(seen.path[0].name)}: cut the path at one of its edges, or look whether it is "
+            f"what stays hangs on {seen.name_of(first)}: cut the path at one of its edges, or look whether it is "
             f"one of the usual leaks - {PAGES}/README.md"
         )
     return (

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_memguard.core.values import Explanation, Holder, Hop, RetentionPath, Site
 
-__all__ = ["LEAST", "Evidence", "cut", "gather", "public"]
+__all__ = ["LEAST", "Evidence", "cut", "gather", "public", "sort_of"]
 
 #: A type that stays in every second run at least belongs to the leak.
 LEAST = 0.5
 _LONGEST = 60
 #: Edges whose names say all: that of a variable begins with its function's.
 _WHOLE = frozenset({"cell", "context", "default", "local"})
+#: Edges from a container to what is in it.
+_ENTRIES = frozenset({"item", "element", "cache"})
+_SORTS = {
+    "set": re.compile(r"set$|Set$"),
+    "list": re.compile(r"list$|List$|\bdeque$|\btuple$|\bbytearray$|\barray$"),
+    "dict": re.compile(r"dict$|Dict$|Dictionary$|\bCounter$|mappingproxy$|ChainMap$"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,14 @@ class Evidence:
     def entry(self) -> Hop | None:
         """The first hop below the container that grows."""
         return self.path[self.at + 1] if 0 <= self.at < len(self.path) - 1 else None
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether what grows is no container, but a chain of objects that each hold the next."""
+        if self.grown is None or sort_of(self.grown.type) or (self.entry and self.entry.kind in _ENTRIES):
+            return False
+        # Links that repeat are folded, up to three at once.
+        return any(hop.type == self.grown.type for hop in self.path[max(0, self.at - 3) : self.at])
 
     @property
     def container(self) -> str:
@@ -92,6 +107,11 @@ def _best(paths: Sequence[RetentionPath]) -> tuple[Hop, ...]:
 def public(name: str) -> str:
     """Return the name of a type without the underscore that modules in C have."""
     return name.removeprefix("builtins.").lstrip("_")
+
+
+def sort_of(container: str) -> str:
+    """Return which sort of container a type is: dict, list or set; empty where its name does not tell."""
+    return next((sort for sort, pattern in _SORTS.items() if pattern.search(container)), "")
 
 
 def cut(name: str) -> str:

@@ -63,6 +63,8 @@ PATTERNS = {
         explained(root("context", "contextvar ROWS", "dict", 1), hop("item", "[...]", "shop.Cart")),
         explained(root("class", "shop.Cart.known", "collections.OrderedDict", 1)),
         explained(root("module", "shop.STORE", "shop.Store"), hop("attribute", "._rows", "dict", 1)),
+        # A container of its own making, of which nothing more is known.
+        explained(root("module", "shop", "module"), hop("attribute", ".SEEN", "shop.Seen", 1)),
         # The connection is one, what grows is what it knows.
         explained(root("module", "shop.CONNECTION", "shop.Connection"), hop("attribute", ".answers", "dict", 1)),
     ],
@@ -71,7 +73,7 @@ PATTERNS = {
         explained(root("module", "shop.LATEST", "collections.deque", 1)),
         explained(root("function", "shop.add", "function"), hop("default", "shop.add(items=)", "list", 1)),
         # An attribute that chains: a list by hand.
-        explained(root("module", "shop.FIRST", "shop.Node"), hop("attribute", ".next x 7", "shop.Node"), shop__Node=1),
+        explained(root("module", "shop.FIRST", "shop.Node"), hop("attribute", ".next", "shop.Node", 1), shop__Node=1),
         # A weak map that does not grow is only on the way.
         explained(
             root("module", "shop.NOTES", "weakref.WeakKeyDictionary"),
@@ -180,7 +182,8 @@ PATTERNS = {
             function=1,
             cell=1,
         ),
-        explained(root("module", "shop.write", "function"), hop("attribute", ".__wrapped__ x 7", "function")),
+        explained(root("module", "shop.write", "function"), hop("attribute", ".__wrapped__", "function", 1)),
+        explained(root("module", "shop.APP", "shop.Tracer"), hop("attribute", ".app", "shop.Tracer", 1)),
         explained(function=1, cell=1, tuple=1),
     ],
     "atexit": [
