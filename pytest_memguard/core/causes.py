@@ -6,11 +6,12 @@ Findings of one fingerprint are one cause. What has no fingerprint, as nothing i
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.fingerprint import suspects
+from pytest_memguard.core.fingerprint import is_telling, suspects
 from pytest_memguard.core.units import Unit
 from pytest_memguard.core.values import Cause, Level
 
@@ -26,6 +27,9 @@ _BLOCK_BYTES, _RESOURCE_BYTES = 64, 64 * 1024
 _GROWS = (Level.LEAK, Level.GROWING)
 #: What holds for a resource is told by its maker; only these kinds of holder have a name that says who it is.
 _NAMED = ("bounded", "unbounded")
+
+#: Such a name follows what stands before it: ``.attribute``, ``['key']``, ``[...]``.
+_CONTINUES = re.compile(r"\.\w|\[")
 
 _Group = list[tuple["SubjectResult", "Finding"]]
 
@@ -125,7 +129,7 @@ def _text(result: SubjectResult, finding: Finding) -> str:
     if not finding.metric.resource:
         if result.holder.name and result.holder.kind in _NAMED:
             return result.holder.name
-        if finding.paths and finding.paths[0].hops:
+        if finding.paths and finding.paths[0].hops and (is_telling(finding.paths[0]) or not finding.sites):
             return _head(finding.paths[0])
     if finding.sites:
         site = finding.sites[0]
@@ -141,5 +145,5 @@ def _head(path: RetentionPath) -> str:
     last = (suspects(path) or path.hops)[-1]
     text = ""
     for hop in path.hops[: path.hops.index(last) + 1]:
-        text += hop.name if not text or hop.name.startswith((".", "[")) else f" -> {hop.name}"
+        text += hop.name if not text or _CONTINUES.match(hop.name) else f" -> {hop.name}"
     return text

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Finding, Holder, Hop, Metric, RetentionPath, Site
 
 __all__ = [
-    "MEMORY", "fingerprint", "holder_fingerprint", "loose_fingerprint", "of_finding", "resource_fingerprint",
-    "suspects",
+    "MEMORY", "fingerprint", "holder_fingerprint", "is_telling", "loose_fingerprint", "of_finding",
+    "resource_fingerprint", "suspects",
 ]  # fmt: skip
 
 _DIGITS = 16
@@ -32,6 +33,9 @@ MEMORY = "memory"
 
 #: Names of these edges are written in a source file; what else has a name got it while the program ran.
 _WRITTEN = frozenset({"attribute", "cache", "cell", "class", "default", "function", "local", "method", "module"})
+#: Roots that are places in source files, and those of one moment.
+_PLACES = ("module", "class")
+_PASSING = ("frame", "native", "task", "thread")
 #: Whatever is longer is text that a program made; searching it for patterns takes long.
 _LONGEST = 400
 
@@ -52,11 +56,12 @@ def of_finding(finding: Finding, holder: Holder) -> str:
     """
     Return the best fingerprint that a finding has: of its first path, else of its first site, else of the holder.
 
+    A path through Python and its standard library alone comes after the site, as all kinds of leaks share those.
     Resources are told by what made them instead. Empty where nothing is known of the cause.
     """
     if finding.metric.resource:
         return resource_fingerprint(finding.metric, finding.names, finding.sites)
-    if finding.paths and finding.paths[0].hops:
+    if finding.paths and finding.paths[0].hops and (is_telling(finding.paths[0]) or not finding.sites):
         return fingerprint(finding.paths[0])
     if finding.sites:
         return loose_fingerprint(finding.sites[0], finding.metric)
@@ -69,21 +74,42 @@ def fingerprint(path: RetentionPath) -> str:
 
     What lies below a container that grows is what was put into it, and may differ from test to test.
     """
-    chosen = suspects(path)
-    at = path.hops.index(chosen[0]) if chosen else 0
-    root, owner = path.hops[:1], path.hops[max(0, at - 1) : at]
-    # Hops above the suspects depend on which of many ways was found; a module or class is the same on all of them.
-    fixed = [hop for hop in root if hop.kind in ("module", "class") and hop not in chosen]
+    fixed, owner, chosen = _told_by(path)
     parts = [("root", _name(hop), "") for hop in fixed]
     parts += [("owner", "", _type(hop.type)) for hop in owner]
     return _hash("path", *(part for hop in parts for part in hop), *_described(chosen))
 
 
+def is_telling(path: RetentionPath) -> bool:
+    """Whether a path says whose the leak is: it goes through something that is no part of Python itself."""
+    fixed, owner, chosen = _told_by(path)
+    if any(hop.kind == "context" for hop in (*fixed, *chosen)):
+        return True
+    names = [hop.name for hop in (*fixed, *chosen) if hop.kind in _PLACES]
+    names += [hop.type for hop in (*owner, *chosen) if "." in hop.type]
+    return any(name.partition(".")[0] not in sys.stdlib_module_names for name in names)
+
+
+def _told_by(path: RetentionPath) -> tuple[tuple[Hop, ...], tuple[Hop, ...], tuple[Hop, ...]]:
+    """Return the root, the owner of the first suspect, and the suspects; the first two where they are worth it."""
+    chosen = suspects(path)
+    at = path.hops.index(chosen[0]) if chosen else 0
+    # Hops above the suspects depend on which of many ways was found, and so does a root that comes and goes.
+    fixed = [hop for hop in path.hops[:1] if hop.kind not in _PASSING and at]
+    return tuple(fixed), path.hops[max(0, at - 1) : at], chosen
+
+
 def suspects(path: RetentionPath) -> tuple[Hop, ...]:
-    """Return the suspect hops of a path, or all where none is marked, down to the first that grows."""
-    marked = [hop for hop in path.hops if hop.suspect] or list(path.hops)
-    grown = next((at for at, hop in enumerate(marked, 1) if hop.grows_per_run > 0), len(marked))
-    return tuple(marked[:grown])
+    """
+    Return the suspect hops of a path, or all where none is marked, down to the first that grows.
+
+    Where that is the hop above the first suspect one, such as a context variable, it is the only one.
+    """
+    marked = [at for at, hop in enumerate(path.hops) if hop.suspect] or list(range(len(path.hops)))
+    if marked and marked[0] and path.hops[marked[0] - 1].grows_per_run > 0:
+        return (path.hops[marked[0] - 1],)
+    last = next((at for at in marked if path.hops[at].grows_per_run > 0), len(path.hops))
+    return tuple(path.hops[at] for at in marked if at <= last)
 
 
 def loose_fingerprint(site: Site, metric: Metric) -> str:

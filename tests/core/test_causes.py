@@ -40,6 +40,10 @@ PATH = RetentionPath(
     ),
     "x",
 )
+NATIVE = RetentionPath(
+    (Hop("native", "C code", "native"), Hop("reference", "...", "method", suspect=True)),
+    "x",
+)
 
 
 def grown(metric: Metric, rate: float, name: str = "aa", **changes: object) -> Finding:
@@ -137,6 +141,8 @@ def test_the_order_of_results_does_not_matter() -> None:
     [
         (grown(BLOCKS, 1.0, paths=(PATH,)), KEPT, "shop.catalog._CACHE"),
         (grown(BLOCKS, 1.0, paths=(PATH,)), Holder("hidden"), "shop.INDEX.seen"),
+        (grown(BLOCKS, 1.0, paths=(NATIVE,), sites=(SITE,)), Holder(), "allocated in Client.connect (shop/net.py:12)"),
+        (grown(BLOCKS, 1.0, paths=(NATIVE,)), Holder(), "C code -> ..."),
         (grown(BLOCKS, 1.0, sites=(SITE,)), Holder("native"), "allocated in Client.connect (shop/net.py:12)"),
         (grown(BLOCKS, 1.0), Holder("rebound", "test_a.value"), "test_a.value"),
         (grown(BLOCKS, 1.0), Holder(), "it grew"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_memguard.core.fingerprint import (
     fingerprint,
     holder_fingerprint,
+    is_telling,
     loose_fingerprint,
     of_finding,
     resource_fingerprint,
@@ -52,6 +53,7 @@ def grown(metric: object = BLOCKS, **changes: object) -> Finding:
 
 
 HELD = path(ROOT, OWNER, CACHE, ENTRY)
+NATIVE = path(Hop("native", "C code", "native"), Hop("reference", "...", "method", suspect=True))
 
 
 # -- a path ----------------------------------------------------------------------------------------------------------
@@ -173,6 +175,42 @@ def test_suspects_end_at_what_grows() -> None:
     assert suspects(path()) == ()
 
 
+def test_what_grows_above_the_suspects() -> None:
+    """Where the hop above the first suspect grows, what is below it was put into it."""
+    variable = Hop("context", "contextvar SPANS", "tuple", 1.0)
+    spans = [path(variable, Hop("element", "[...]", kind, suspect=True)) for kind in ("shop.Span", "int")]
+
+    assert suspects(spans[0]) == (variable,)
+    assert fingerprint(spans[0]) == fingerprint(spans[1])
+    assert fingerprint(path(replace(variable, name="contextvar OTHER"), *spans[0].hops[1:])) != fingerprint(spans[0])
+
+
+GROWS = Hop("attribute", ".x", "dict", 1.0, suspect=True)
+
+
+@pytest.mark.parametrize(
+    ("hops", "expected"),
+    [
+        ((Hop("module", "shop.catalog", "module"), GROWS), True),
+        ((Hop("module", "shop.KEPT", "list", 1.0, suspect=True),), True),
+        ((Hop("class", "shop.Model", "type"), GROWS), True),
+        ((Hop("thread", "MainThread", "thread"), Hop("local", "work.self", "shop.Worker", suspect=True)), True),
+        ((Hop("context", "contextvar SPANS", "tuple", 1.0), Hop("element", "[...]", "int", suspect=True)), True),
+        ((Hop("logging", "logger shop", "shop.Logger"), GROWS), True),
+        ((Hop("logging", "logger root", "logging.RootLogger"), GROWS), False),
+        ((Hop("module", "logging", "module"), GROWS), False),
+        ((Hop("module", "linecache.cache", "dict", 1.0, suspect=True),), False),
+        ((Hop("native", "C code", "native"), Hop("reference", "...", "method", suspect=True)), False),
+        ((Hop("thread", "thread Thread", "thread"), Hop("local", "wait.self", "threading.Event", suspect=True)), False),
+        ((Hop("atexit", "atexit", "atexit", 1.0), Hop("reference", "callback", "shop.Close", suspect=True)), False),
+        ((), False),
+    ],
+)
+def test_telling(hops: tuple[Hop, ...], expected: bool) -> None:  # noqa: FBT001 - a column
+    """A path that goes through Python alone does not say whose the leak is."""
+    assert is_telling(path(*hops)) is expected
+
+
 @given(st.text(max_size=500), st.text(max_size=500))
 def test_any_name_has_a_fingerprint(name: str, kind: str) -> None:
     """Whatever an object is called, there is a fingerprint, and the same one again."""
@@ -241,12 +279,14 @@ def test_a_holder() -> None:
         (grown(paths=(HELD,), sites=(SITE,)), fingerprint(HELD)),
         (grown(HEAP, paths=(HELD,)), fingerprint(HELD)),
         (grown(paths=(path(),), sites=(SITE,)), loose_fingerprint(SITE, BLOCKS)),
+        (grown(paths=(NATIVE,), sites=(SITE,)), loose_fingerprint(SITE, BLOCKS)),
+        (grown(paths=(NATIVE,)), fingerprint(NATIVE)),
         (grown(), holder_fingerprint(BLOCKS, Holder("unbounded", "shop.KEPT"))),
         (grown(FDS, paths=(HELD,), names=("a.log",)), resource_fingerprint(FDS, ["a.log"], ())),
         (grown(FDS, sites=(SITE,), names=("a.log",)), loose_fingerprint(SITE, FDS)),
         (grown(FDS), ""),
     ],
-    ids=["path", "path of bytes", "site", "holder", "names", "maker", "nothing"],
+    ids=["path", "path of bytes", "site", "path of Python", "nothing better", "holder", "names", "maker", "nothing"],
 )
 def test_the_best_there_is(finding: Finding, expected: str) -> None:
     """A finding's path comes before its site, and that before the holder; a resource is told by its maker."""
