@@ -181,7 +181,8 @@ class _Hook:
         if CHILDREN.name in made:
             self._listings[CHILDREN.name] = children
         self._known = {name: (listing(), self._count(name)) for name, listing in self._listings.items()}
-        self._creates_tasks = _task_makers() if TASKS.name in made else frozenset()
+        # By identity: code is compared, and hashed, by all that it consists of.
+        self._creates_tasks = set(map(id, _task_makers())) if TASKS.name in made else set()
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:  # noqa: ANN401 - what sys.setprofile gives
         if not self.is_on:
@@ -195,7 +196,7 @@ class _Hook:
     def forget(self) -> None:
         """Let go of all but the switch: a thread that waits for ever keeps the hook."""
         self._made, self._listings, self._known = {}, {}, {}
-        self._counters, self._creates_tasks = [], frozenset()
+        self._counters, self._creates_tasks = [], set()
 
     def _look(self, frame: FrameType, event: str, arg: Any) -> None:  # noqa: ANN401 - see above
         for name, count in self._counters:
@@ -203,7 +204,7 @@ class _Hook:
                 self._note(name, frame, event)
         if event == "c_return" and arg.__name__ in _FORKS:
             self._forked(frame, event)
-        elif event == "return" and frame.f_code in self._creates_tasks and arg is not None:
+        elif event == "return" and id(frame.f_code) in self._creates_tasks and arg is not None:
             self._made[TASKS.name][id(arg)] = _stack(frame, event)
         self._events += 1
         if self._events % _BETWEEN_CLOCKS == 0 and time.perf_counter() > self._deadline_s:

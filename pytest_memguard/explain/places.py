@@ -188,6 +188,8 @@ def _spans(lines: Sequence[str]) -> Iterator[tuple[int, int, str]]:
                 name = prefix + getattr(child, "name", "<lambda>")
                 decorators: list[ast.expr] = getattr(child, "decorator_list", [])
                 start = min([child.lineno, *(decorator.lineno for decorator in decorators)])
+                # On its first line, a lambda cannot be told from the statement that it stands in.
+                start += isinstance(child, ast.Lambda)
                 yield start, child.end_lineno or start, name
                 inner = f"{name}." if isinstance(child, ast.ClassDef) else f"{name}.<locals>."
             todo.append((child, inner))
