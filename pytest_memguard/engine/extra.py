@@ -1,6 +1,5 @@
 """
-The extra pass: a few more runs of a subject that is not clean, with tracing on, to learn what stays, where it was
-allocated and who holds it.
+The extra pass: some more runs of a subject that is not clean, to learn what stays, where from and who holds it.
 
 These runs are never measured: tracing disturbs what it looks at. Of a run that fails, the explanation has less to say,
 and the verdict stays.
@@ -121,35 +120,26 @@ class ExtraPass:
     def _memory(self) -> Explanation:
         allocations = Allocations(home_file=self.about.file, root=self.about.root)
         with settle.frozen():
+            check = ContainerCheck(self.about.home)
             try:
+                check.begin()  # before tracing, which makes a walk of the heap ten times as slow
                 allocations.start()
-                self._run()  # the first traced run fills caches of its own
-                self._settle()
-                return self._kept(allocations)
+                allocations.note()
+                gc.freeze()
+                return self._kept(check, allocations)
             finally:
+                check.close()
                 allocations.close()
                 self._notes += allocations.notes
 
-    def _kept(self, allocations: Allocations) -> Explanation:
-        check = ContainerCheck(self.about.home)
-        try:
-            allocations.note()
-            gc.freeze()
-            check.begin()
-            runs = self._runs()
-            newborn = gc.get_objects()
-            sites = allocations.finish(runs) if runs else ()
-            if not runs:
-                return Explanation()
-            survey = retention.survey(
-                newborn,
-                growth.containers_that_grew(check, runs),
-                runs=runs,
-                home=self.about.home,
-                deadline_s=_SEARCH_S,
-            )
-        finally:
-            check.close()
+    def _kept(self, check: ContainerCheck, allocations: Allocations) -> Explanation:
+        runs = self._runs()
+        if not runs:
+            return Explanation()
+        newborn = gc.get_objects()
+        sites = allocations.finish(runs)
+        grown = growth.containers_that_grew(check, runs)
+        survey = retention.survey(newborn, grown, runs=runs, home=self.about.home, deadline_s=_SEARCH_S)
         self._notes += survey.notes
         return Explanation(sites, survey.types, survey.paths)
 

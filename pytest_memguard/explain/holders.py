@@ -204,7 +204,7 @@ def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
     for base, measure in _LENGTHS:
         same = {kind for kind in kinds if base in mro(kind)}
         found.append((_alike(tracked, same), measure))
-    found.append((list(_untracked()), dict.__len__))
+    found.append((_untracked(), dict.__len__))
     return found
 
 
@@ -214,33 +214,32 @@ def _alike(tracked: list[Any], kinds: set[type]) -> list[Any]:
     return [one for one in tracked if type(one) in kinds and one is not tracked]
 
 
-def _untracked() -> Iterator[dict[Any, Any]]:
+def _untracked() -> list[dict[Any, Any]]:
     """
-    Yield dictionaries that hold only atoms, which the collector does not track up to 3.13.
+    Return dictionaries that hold only atoms, which the collector does not track up to 3.13.
 
     They are looked for where they live long: in modules, in their classes, and in the instances that modules name.
     Modules are walked through their dictionaries: gc.get_referents on a module corrupts the collector on 3.12.1 once
-    asyncio has run (cpython issue 122695).
+    asyncio has run (cpython issue 122695). It makes no instance dictionary that was not there.
     """
-    for module in list(sys.modules.values()):
-        for value in list(attributes(module).values()):
-            if type(value) is dict:
-                if not gc.is_tracked(value):
-                    yield value
-            elif type(value) not in _ATOMS:
-                yield from (inner for inner in _values_of(value) if type(inner) is dict and not gc.is_tracked(inner))
+    if sys.version_info >= (3, 14):
+        return []
+    named = {id(value): value for module in list(sys.modules.values()) for value in list(attributes(module).values())}
+    owners = [value for value in named.values() if type(value) not in _ATOMS]
+    inner = [one for one in gc.get_referents(*owners) if type(one) is dict]
+    found = [value for value in named.values() if type(value) is dict]
+    found += inner
+    for one in inner:
+        found += filter(_is_dict, list(one.values()))
+    return list({id(one): one for one in found if not gc.is_tracked(one)}.values())
 
 
-def _values_of(owner: object) -> Iterator[Any]:
-    """Yield what a class or an instance refers to, without making an instance dictionary that was not there."""
-    for held in gc.get_referents(owner):
-        yield held
-        if type(held) is dict:
-            yield from list(held.values())
+def _is_dict(one: object) -> bool:
+    return type(one) is dict
 
 
 _ATOMS = frozenset(
-    {int, str, bytes, float, bool, type(None), tuple, list, set, frozenset, ModuleType, FunctionType, type(len)}
+    {int, str, bytes, float, bool, type(None), dict, tuple, list, set, frozenset, ModuleType, FunctionType, type(len)}
 )
 
 
