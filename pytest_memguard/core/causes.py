@@ -11,7 +11,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.fingerprint import is_telling, suspects
+from pytest_memguard.core.fingerprint import chief_site, is_telling, suspects
 from pytest_memguard.core.units import Unit
 from pytest_memguard.core.values import Cause, Level
 
@@ -132,7 +132,7 @@ def _text(result: SubjectResult, finding: Finding) -> str:
         if finding.paths and finding.paths[0].hops and (is_telling(finding.paths[0]) or not finding.sites):
             return _head(finding.paths[0])
     if finding.sites:
-        site = finding.sites[0]
+        site = chief_site(finding.sites)
         verb = "opened" if finding.metric.name == "fds" else "started" if finding.metric.resource else "allocated"
         return f"{verb} in {site.function} ({site.file}:{site.line})"
     if finding.names:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.core.fingerprint import (
+    chief_site,
     fingerprint,
     holder_fingerprint,
     is_telling,
@@ -246,6 +247,24 @@ def test_a_site() -> None:
     assert loose_fingerprint(replace(SITE, function="Index.add"), BLOCKS) != loose_fingerprint(SITE, BLOCKS)
     assert loose_fingerprint(replace(SITE, file="orders.py"), BLOCKS) != loose_fingerprint(SITE, BLOCKS)
     assert loose_fingerprint(SITE, FDS) != loose_fingerprint(SITE, BLOCKS)
+
+
+def test_the_chief_site() -> None:
+    """The function that keeps most is the chief site, whatever its single lines keep; names decide what is equal."""
+    lines = [Site("a.py", 1, "make", 50.0, 1.0), Site("a.py", 9, "use", 60.0, 1.0), Site("a.py", 2, "make", 20.0, 1.0)]
+    makers = [Site("a.py", 1, "one", 0.0, 1.0), Site("c.py", 1, "one", 0.0, 2.0), Site("b.py", 1, "one", 0.0, 2.0)]
+
+    assert chief_site(lines) == lines[0]
+    assert chief_site(makers) == makers[2]
+    assert resource_fingerprint(FDS, (), makers) == loose_fingerprint(makers[2], FDS)
+
+
+def test_what_tests_have_in_common() -> None:
+    """A test is the chief site of its leak only where no other function is."""
+    sites = [Site("test_a.py", 1, "TestShop.test_a", 500.0, 9.0), Site("shop.py", 9, "Cart.__init__", 60.0, 1.0)]
+
+    assert chief_site(sites) == sites[1]
+    assert chief_site(sites[:1]) == sites[0]
 
 
 def test_a_comprehension_is_part_of_its_function() -> None:
