@@ -83,7 +83,7 @@ _TASKS, _COROUTINES = re.compile(r"\basyncio\.(tasks\.)?Task$"), re.compile(r"^c
 
 
 def _child(seen: Evidence) -> str:
-    if "children" not in seen.metrics or seen.stays(_EXECUTORS):
+    if "children" not in seen.metrics or seen.meets(_EXECUTORS):
         return ""
     return _see(
         "child-process",
@@ -98,7 +98,7 @@ def _thread(seen: Evidence) -> str:
         return _see("executor", "an executor is never shut down: make it in a `with` block, or call shutdown() on it")
     if "threads" not in seen.metrics:
         return ""
-    if seen.stays(_TIMERS):
+    if seen.meets(_TIMERS):
         return _see("timer", "a timer is started and runs on: cancel() it, and join() it, when it is no longer needed")
     return _see("thread", f"threads are not ended{_such_as(seen, 'threads')}: tell each of them to end, then join() it")
 
@@ -108,7 +108,7 @@ _TIMERS = re.compile(r"^threading\.Timer$")
 
 def _is_executor(seen: Evidence, thread_names: Iterable[str]) -> bool:
     is_worker = any(name.startswith("ThreadPoolExecutor") for name in thread_names)
-    return is_worker or bool(seen.stays(_EXECUTORS) and seen.metrics & {"threads", "children"})
+    return is_worker or bool(seen.meets(_EXECUTORS) and seen.metrics & {"threads", "children"})
 
 
 def _descriptor(seen: Evidence) -> str:

@@ -33,6 +33,7 @@ class Evidence:
 
     path: tuple[Hop, ...]
     at: int
+    met: frozenset[str]
     types: Mapping[str, float]
     metrics: frozenset[str]
     names: Mapping[str, tuple[str, ...]]
@@ -79,6 +80,10 @@ class Evidence:
         found = [name for name, count in self.types.items() if count >= LEAST and pattern.search(name)]
         return max(found, key=self.types.__getitem__, default="")
 
+    def meets(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a type that matches stays, or stands on any of the paths."""
+        return bool(self.stays(pattern)) or any(map(pattern.search, self.met))
+
     def passes(self, *kinds: str) -> bool:
         """Whether the path takes an edge of such a kind."""
         return any(hop.kind in kinds for hop in self.path)
@@ -95,7 +100,8 @@ def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> 
     grown = [at for at, hop in enumerate(path) if hop.grows_per_run > 0]
     suspect = [at for at in grown if path[at].suspect]
     at = next(iter(suspect or grown), -1)
-    return Evidence(path, at, types, frozenset({*metrics, *names}), names, explanation.sites, holder)
+    met = frozenset(public(hop.type) for one in explanation.paths for hop in one.hops)
+    return Evidence(path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, holder)
 
 
 def _best(paths: Sequence[RetentionPath]) -> tuple[Hop, ...]:

@@ -104,6 +104,14 @@ PATTERNS = {
     ],
     "timer": [
         resource("threads", "Thread-N", threading__Timer=1),
+        Explanation(
+            paths=(
+                path(root("native", "C code", "native"), hop("reference", "...", "method")),
+                path(root("module", "threading", "module"), hop("attribute", "._active", "dict", 1),
+                     hop("item", "[...]", "threading.Timer")),
+            ),
+            names=(("threads", ("Thread-N (shop.Order.drop)",)),),
+        ),
     ],
     "scheduled-callback": [
         explained(
