@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.edges import Step
 from pytest_memguard.explain.holders import Grown
-from pytest_memguard.explain.naming import attributes, first_name, is_a, length
-from pytest_memguard.explain.roots import HOME, Roots, at_no_referrer, defines, is_machinery
+from pytest_memguard.explain.naming import attributes, first_name, identities, is_a, length
+from pytest_memguard.explain.roots import HOME, LATE, Roots, at_no_referrer, defines, is_machinery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,13 +83,18 @@ class Climb:
                 break
             if not level or self._budget.is_spent(f"on the way to a root, {len(search.pool):,} objects up"):
                 break
-            level = self._above(search, [at for at in level if not self._is_root(search.pool[at])])
+            level = self._above(search, [at for at in level if not self._is_end(search.pool[at])])
         if found:
             return self._way(search, self._best(search, found))
         return None if search.machinery else self._way_from_nowhere(search, len(starts))
 
     def _is_root(self, one: object) -> bool:
         return self.roots.find(one) is not None and (id(one) not in self._born or self.roots.knows(one))
+
+    def _is_end(self, one: object) -> bool:
+        """Whether nothing better is to be found above: other than above the variable of a running frame."""
+        root = self.roots.find(one)
+        return root is not None and root[0] != LATE and self._is_root(one)
 
     def _roots_among(self, search: _Search, level: list[int], depth: int) -> list[tuple[int, int, int]]:
         found = []
@@ -157,7 +162,7 @@ class Climb:
         from_newborn = {at for at in level if id(search.pool[at]) in self._born}
         above = []
         for one in sorted(referrers, key=_promise):
-            if id(one) in skip or id(one) in search.seen or type(one) in (Grown, _Search, Way, Step):
+            if id(one) in skip or id(one) in search.seen or id(type(one)) in _OURS:
                 continue
             if _is_ours(one):
                 search.machinery = search.machinery or type(one) is not FrameType
@@ -174,6 +179,8 @@ class Climb:
         return above
 
 
+_OURS = identities(Grown, _Search, Way, Step)
+_UNPROMISING = identities(list, tuple, set, FrameType)
 _RUNNERS = frozenset({"_pytest", "pytest", "pluggy", "pytest_memguard", "xdist", "execnet"})
 
 
@@ -188,7 +195,7 @@ def _promise(one: object) -> int:
     """Sort what leads to a root soon before what does not."""
     if type(one) is dict:
         return 0
-    return 2 if type(one) in (list, tuple, set, FrameType) else 1
+    return 2 if id(type(one)) in _UNPROMISING else 1
 
 
 def _held_by(one: Any, wanted: dict[int, int]) -> int | None:  # noqa: ANN401 - any object at all

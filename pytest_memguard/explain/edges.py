@@ -35,6 +35,7 @@ from pytest_memguard.explain.naming import (
     class_names,
     first_name,
     function_name,
+    identities,
     is_a,
     key_text,
     may_be_asked,
@@ -63,6 +64,9 @@ _SKIPPED = frozenset(
 _CONTEXT_NODES = frozenset({"hamt", "hamt_array_node", "hamt_bitmap_node", "hamt_collision_node"})
 _COROUTINES = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _ELEMENTS = (list, tuple, set, frozenset, deque)
+_EXACT = identities(dict, *_ELEMENTS)
+_SUSPENDED = identities(*_COROUTINES)
+_WITHOUT_ATTRIBUTES = identities(FunctionType, FrameType, TracebackType, *_COROUTINES)
 _PLAIN = (
     dict, *_ELEMENTS, CellType, FunctionType, MethodType, LRU, functools.partial, ReferenceType, FrameType,
     TracebackType, *_COROUTINES, Context,
@@ -221,14 +225,14 @@ def _variable_name(node: object, held: object) -> str:
 
 def _of_attributes(chain: Sequence[Any], at: int) -> _Named:
     owner, held = chain[at], chain[at + 1]
-    if is_a(owner, *_ELEMENTS, dict) and type(owner) in (dict, *_ELEMENTS):
+    if is_a(owner, *_ELEMENTS, dict) and id(type(owner)) in _EXACT:
         return None
     if type(held) is dict and len(chain) > at + 2 and _is_namespace(owner, held):
         name = first_name(held, chain[at + 2])
         return ("attribute", f".{name}", 2) if name else None
     if is_a(owner, ModuleType, type):
         name = first_name(attributes(owner), held)
-    elif type(owner) in (FunctionType, FrameType, TracebackType, *_COROUTINES):
+    elif id(type(owner)) in _WITHOUT_ATTRIBUTES:
         name = ""
     else:
         name = first_name(attributes(owner), held)
@@ -267,7 +271,7 @@ def _of_frame(chain: Sequence[Any], at: int) -> _Named:
 
 def _of_coroutine(chain: Sequence[Any], at: int) -> _Named:
     owner = chain[at]
-    if type(owner) not in _COROUTINES:
+    if id(type(owner)) not in _SUSPENDED:
         return None
     prefix = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}[type(owner)]
     if chain[at + 1] is getattr(owner, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await"):

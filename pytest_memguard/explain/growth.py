@@ -18,7 +18,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import TypeGrowth
-from pytest_memguard.explain.naming import class_names, is_a, key_text, length, mro, qualified_name
+from pytest_memguard.explain.naming import (
+    class_names,
+    identities,
+    is_a,
+    key_text,
+    kinds_of,
+    length,
+    mro,
+    qualified_name,
+)
 from pytest_memguard.explain.roots import is_user_type
 
 if TYPE_CHECKING:
@@ -40,7 +49,8 @@ __all__ = [
 ]
 
 #: What the collector does not track: seen only through what holds it.
-_ATOMS = frozenset({str, bytes, bytearray, int, float, complex})
+_ATOM_TYPES = (str, bytes, bytearray, int, float, complex)
+_ATOMS = identities(*_ATOM_TYPES)
 _HEADER = 16
 #: So many objects are asked at once for what they refer to.
 _BATCH = 1_000
@@ -93,22 +103,25 @@ def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, 
     through the objects that hold them, and are only counted if nobody else does.
     """
     inner = _attribute_dictionaries(newborn, budget)
-    counts: Counter[type] = Counter()
-    sizes: Counter[type] = Counter()
-    sizers = {kind: _sizer(kind) for kind in set(map(type, newborn))}
+    counts: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
+    kinds = kinds_of(newborn)
+    sizers = {identity: _sizer(kind) for identity, kind in kinds.items()}
     for at, one in enumerate(newborn):
         if not at % _BATCH and budget.is_spent(f"at {at:,} of {len(newborn):,} objects"):
             break
         owner = inner.get(id(one))
+        kind = id(type(one))
         if owner is None:
-            counts[type(one)] += 1
-        sizes[owner or type(one)] += sizers[type(one)](one) + _HEADER
+            counts[kind] += 1
+        sizes[owner or kind] += sizers[kind](one) + _HEADER
     _add_atoms(newborn, grown, counts, sizes, budget)
-    kinds = [kind for kind, count in counts.items() if keeps_step(count, runs)]
-    kinds.sort(key=lambda kind: (not is_user_type(kind), -counts[kind], -sizes[kind], qualified_name(kind)))
+    kinds |= {id(kind): kind for kind in _ATOM_TYPES}
+    rows = [kind for identity, kind in kinds.items() if keeps_step(counts[identity], runs)]
+    rows.sort(key=lambda kind: (not is_user_type(kind), -counts[id(kind)], -sizes[id(kind)], qualified_name(kind)))
     return [
-        TypeGrowth(qualified_name(kind), runs_of(counts[kind], runs), round(sizes[kind] / runs, 1))
-        for kind in kinds[:_MOST_TYPES]
+        TypeGrowth(qualified_name(kind), runs_of(counts[id(kind)], runs), round(sizes[id(kind)] / runs, 1))
+        for kind in rows[:_MOST_TYPES]
     ]
 
 
@@ -135,19 +148,22 @@ def _sizer(kind: type) -> Any:  # noqa: ANN401 - a function of one object
     return next((method for method in methods if type(method) is _METHOD), object.__sizeof__)
 
 
-def _attribute_dictionaries(newborn: Sequence[Any], budget: Budget) -> dict[int, type]:
+def _attribute_dictionaries(newborn: Sequence[Any], budget: Budget) -> dict[int, int]:
     """Return the owner's type of each dictionary that holds the attributes of one newborn instance, by identity."""
-    all_kinds = set(map(type, newborn))
     containers = (ModuleType, type, dict, list, tuple, set, frozenset, deque)
-    kinds = {kind for kind in all_kinds if _DICT_OFFSET.__get__(kind) and not set(mro(kind)) & set(containers)}
-    owners: dict[int, type] = {}
+    kinds = {
+        identity
+        for identity, kind in kinds_of(newborn).items()
+        if _DICT_OFFSET.__get__(kind) and not issubclass(kind, containers)
+    }
+    owners: dict[int, int] = {}
     for at, one in enumerate(newborn):
         if not at % _BATCH and budget.is_spent():
             break
-        if type(one) in kinds:
+        if id(type(one)) in kinds:
             for held in gc.get_referents(one):
                 if type(held) is dict and sys.getrefcount(held) <= _ONLY_OWNER + 1:
-                    owners[id(held)] = type(one)
+                    owners[id(held)] = id(type(one))
     return owners
 
 
@@ -162,7 +178,7 @@ def small(objects: Iterable[Any]) -> list[Any]:
 
 
 def _add_atoms(
-    newborn: Sequence[Any], grown: Sequence[Grown], counts: Counter[type], sizes: Counter[type], budget: Budget
+    newborn: Sequence[Any], grown: Sequence[Grown], counts: Counter[int], sizes: Counter[int], budget: Budget
 ) -> None:
     atoms: dict[int, Any] = {}
     seen: Counter[int] = Counter()
@@ -176,12 +192,12 @@ def _add_atoms(
     atoms.clear()
     for atom, references in zip(values, map(sys.getrefcount, values), strict=True):
         if references - _COUNTING <= seen[id(atom)]:
-            counts[type(atom)] += 1
-            sizes[type(atom)] += size_of(atom)
+            counts[id(type(atom))] += 1
+            sizes[id(type(atom))] += size_of(atom)
 
 
 def _note_atoms(parts: Iterable[Any], atoms: dict[int, Any], seen: Counter[int]) -> None:
-    found = [part for part in parts if type(part) in _ATOMS]
+    found = [part for part in parts if id(type(part)) in _ATOMS]
     seen.update(map(id, found))
     atoms.update(zip(map(id, found), found, strict=True))
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Holder
 from pytest_memguard.explain.known import known_holder
-from pytest_memguard.explain.naming import LRU, attributes, is_a, lru_name, mro, namespace_name
+from pytest_memguard.explain.naming import LRU, attributes, identities, is_a, kinds_of, lru_name, namespace_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,19 +199,22 @@ def thawed(was_frozen: bool) -> Iterator[None]:  # noqa: FBT001 - the only thing
 def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
     """Return every container that can be found, by what measures it; dictionaries of numbers and text included."""
     tracked = gc.get_objects()
-    kinds = set(map(type, tracked))
-    found: list[tuple[list[Any], Callable[[Any], int]]] = []
-    for base, measure in _LENGTHS:
-        same = {kind for kind in kinds if base in mro(kind)}
-        found.append((_alike(tracked, same), measure))
+    kinds = kinds_of(tracked)
+    # By identity: looked up in a set, or compared, a class calls methods of its metaclass.
+    alike = [
+        ({identity for identity, kind in kinds.items() if issubclass(kind, base)}, measure)
+        for base, measure in _LENGTHS
+    ]
+    containers = _alike(tracked, set().union(*(same for same, _ in alike)))
+    found = [(_alike(containers, same), measure) for same, measure in alike]
     found.append((_untracked(), dict.__len__))
     return found
 
 
-def _alike(tracked: list[Any], kinds: set[type]) -> list[Any]:
+def _alike(tracked: list[Any], kinds: set[int]) -> list[Any]:
     # A function of its own: up to 3.11 a comprehension keeps the list in a cell, and a cell that is older than the list
     # stands in it. That cycle would hold every object of this moment until the whole heap is collected.
-    return [one for one in tracked if type(one) in kinds and one is not tracked]
+    return [one for one in tracked if id(type(one)) in kinds and one is not tracked]
 
 
 def _untracked() -> list[dict[Any, Any]]:
@@ -225,21 +228,17 @@ def _untracked() -> list[dict[Any, Any]]:
     if sys.version_info >= (3, 14):
         return []
     named = {id(value): value for module in list(sys.modules.values()) for value in list(attributes(module).values())}
-    owners = [value for value in named.values() if type(value) not in _ATOMS]
+    owners = [value for value in named.values() if id(type(value)) not in _ATOMS]
     inner = [one for one in gc.get_referents(*owners) if type(one) is dict]
     found = [value for value in named.values() if type(value) is dict]
     found += inner
     for one in inner:
-        found += filter(_is_dict, list(one.values()))
+        found += [value for value in list(one.values()) if type(value) is dict]
     return list({id(one): one for one in found if not gc.is_tracked(one)}.values())
 
 
-def _is_dict(one: object) -> bool:
-    return type(one) is dict
-
-
-_ATOMS = frozenset(
-    {int, str, bytes, float, bool, type(None), dict, tuple, list, set, frozenset, ModuleType, FunctionType, type(len)}
+_ATOMS = identities(
+    int, str, bytes, float, bool, type(None), dict, tuple, list, set, frozenset, ModuleType, FunctionType, type(len)
 )
 
 
@@ -289,7 +288,7 @@ def _owns(one: Grown, referrer: Any, held: Any, suffix: str) -> bool:  # noqa: A
 
 
 def _is_plain(referrer: object) -> bool:
-    return any(base in mro(type(referrer)) for base in _PLAIN)
+    return is_a(referrer, *_PLAIN)
 
 
 def _is_namespace(owner: object, names: dict[Any, Any]) -> bool:

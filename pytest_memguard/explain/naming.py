@@ -14,12 +14,12 @@ from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, Membe
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "LRU", "attributes", "class_attribute", "class_module", "class_names", "first_name", "function_name", "is_a",
-    "key_text", "length", "lru_name", "may_be_asked", "members", "mro", "namespace_name", "plain", "qualified_name",
-    "text_of", "type_name",
+    "LRU", "attributes", "class_attribute", "class_module", "class_names", "first_name", "function_name",
+    "identities", "is_a", "key_text", "kinds_of", "length", "lru_name", "may_be_asked", "members", "mro",
+    "namespace_name", "plain", "qualified_name", "text_of", "type_name",
 ]  # fmt: skip
 
 #: The type of a function that functools.lru_cache made; it has no public name.
@@ -42,6 +42,10 @@ _LARGEST_NUMBER = 36
 _LONGEST_KEY, _MOST_PARTS, _DEEPEST = 40, 4, 3
 
 
+#: How an instance has a dictionary; a property of that name would be the user's code.
+_DESCRIPTORS = frozenset(map(id, (GetSetDescriptorType, MemberDescriptorType)))
+
+
 # -- types and attributes --------------------------------------------------------------------------------------------
 
 
@@ -53,8 +57,22 @@ def mro(kind: type) -> tuple[type, ...]:
 
 def is_a(one: object, *kinds: type) -> bool:
     """Whether *one* is of such a type; unlike isinstance this does not ask for its ``__class__``, which may be code."""
-    bases = mro(type(one))
-    return any(kind in bases for kind in kinds)
+    return issubclass(type(one), kinds)
+
+
+def identities(*kinds: type) -> frozenset[int]:
+    """
+    Return the identities of types, to ask ``id(type(one)) in`` them.
+
+    A type itself is never looked for in a set, tuple or dictionary: that calls ``__hash__`` or ``__eq__`` of a user's
+    metaclass.
+    """
+    return frozenset(map(id, kinds))
+
+
+def kinds_of(objects: Iterable[object]) -> dict[int, type]:
+    """Return the types of objects, by identity."""
+    return {id(kind): kind for kind in map(type, objects)}
 
 
 def attributes(owner: object) -> dict[Any, Any]:
@@ -73,9 +91,7 @@ def _dictionary(owner: object) -> Any:  # noqa: ANN401 - a dict, a mappingproxy,
     for kind in mro(type(owner)):
         descriptor = _TYPE_DICT.__get__(kind).get("__dict__")
         if descriptor is not None:
-            # A property of that name would be the user's code.
-            known = type(descriptor) in (GetSetDescriptorType, MemberDescriptorType)
-            return _read(descriptor, owner) if known else None
+            return _read(descriptor, owner) if id(type(descriptor)) in _DESCRIPTORS else None
     return None
 
 
@@ -129,10 +145,9 @@ def first_name(names: dict[Any, Any], held: object) -> str:
 
 def length(container: object) -> int | None:
     """Return the number of entries of a built-in container, or of a class made from one; None of all else."""
-    bases = mro(type(container))
-    if LRU in bases:
+    if is_a(container, LRU):
         return int(LRU.cache_info(container).currsize)  # type: ignore[arg-type] # asked just before
-    return next((int(measure(container)) for base, measure in _LENGTHS if base in bases), None)
+    return next((int(measure(container)) for base, measure in _LENGTHS if is_a(container, base)), None)
 
 
 # -- names -----------------------------------------------------------------------------------------------------------
@@ -217,7 +232,7 @@ def _key(key: object, depth: int) -> str:
         return repr(_cut_value(key))
     if kind is int:
         return _number(key)
-    if kind in (float, bool, complex) or key is None:
+    if kind is float or kind is bool or kind is complex or key is None:
         return repr(key)
     if kind is tuple and depth < _DEEPEST:
         return _tuple(key, depth)

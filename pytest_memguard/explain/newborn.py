@@ -8,6 +8,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.growth import size_of, small
+from pytest_memguard.explain.naming import identities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ _BATCH = 1_000
 _MOST = 500_000
 _MOST_BELOW = 200_000
 _DEEPEST, _MOST_LOOKED_AT, _MOST_TOPS = 10, 2_000, 8
-_ATOMS = frozenset({str, bytes, bytearray, int, float, complex})
+_PARTS = identities(str, bytes, bytearray, int, float, complex)
 
 
 class Newborn:
@@ -40,7 +41,7 @@ class Newborn:
             budget.notes.append(f"looked at {_MOST:,} of {len(objects):,} survivors")
         self.places = {id(one): place for place, one in zip(range(_MOST), objects, strict=False)}
         self._budget = budget
-        self._kinds = Counter(map(type, objects))
+        self._kinds = Counter(map(id, map(type, objects)))
         self._parents: dict[int, list[int]] = {}
         self._outside: set[int] | None = None
 
@@ -83,7 +84,7 @@ class Newborn:
         while front and len(above) < _MOST_LOOKED_AT:
             at, depth = front.popleft()
             one = self.objects[at]
-            worth = telling(one, self._kinds[type(one)])
+            worth = telling(one, self._kinds[id(type(one))])
             if worth and (worth, self._weight(one)) > most:
                 best, most = at, (worth, self._weight(one))
             if depth < _DEEPEST:
@@ -107,8 +108,10 @@ class Newborn:
 
     def _weight(self, one: object) -> int:
         held = gc.get_referents(*small([one]))
-        parts = [part for part in held if type(part) in _ATOMS or type(part) is dict]
-        parts += [part for inner in parts if type(inner) is dict for part in dict.values(inner) if type(part) in _ATOMS]
+        parts = [part for part in held if id(type(part)) in _PARTS or type(part) is dict]
+        parts += [
+            part for inner in parts if type(inner) is dict for part in dict.values(inner) if id(type(part)) in _PARTS
+        ]
         return sum(map(size_of, parts))
 
     def _objects_to(self, above: dict[int, int], place: int) -> list[Any]:

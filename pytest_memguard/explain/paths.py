@@ -34,7 +34,9 @@ __all__ = ["path_of"]
 _MOST_LINES, _COLUMNS, _MARK_AT = 8, 88, 46
 _GROWS = "<- grows"
 _WORDS = {"cell": "closure ", "default": "default ", "local": "local ", "cache": "cached "}
-_COROUTINES = {GeneratorType: "generator", CoroutineType: "coroutine", AsyncGeneratorType: "async generator"}
+_COROUTINES = {
+    id(GeneratorType): "generator", id(CoroutineType): "coroutine", id(AsyncGeneratorType): "async generator"
+}  # fmt: skip
 
 
 def path_of(
@@ -129,7 +131,7 @@ def _gain_text(gain: float) -> str:
 
 
 def _object_text(one: Any) -> str:  # noqa: ANN401 - any object at all
-    word = _COROUTINES.get(type(one))
+    word = _COROUTINES.get(id(type(one)))
     if word:
         return f"{word} {plain(one.__qualname__)}"
     if is_a(one, LRU):

@@ -20,7 +20,7 @@ from pytest_memguard.explain import growth
 from pytest_memguard.explain.climb import Climb, Way
 from pytest_memguard.explain.edges import Step, is_plain, steps
 from pytest_memguard.explain.holders import Grown, thawed
-from pytest_memguard.explain.naming import class_attribute, is_a, length, mro
+from pytest_memguard.explain.naming import class_attribute, is_a, length
 from pytest_memguard.explain.newborn import Newborn
 from pytest_memguard.explain.paths import path_of
 from pytest_memguard.explain.roots import Roots, is_machinery, is_user_type
@@ -187,8 +187,11 @@ class _Paths:
     def _weight(self, places: Iterable[int]) -> float:
         """Return how much of what stays hangs on a path; a weak reference holds nothing."""
         kinds = [type(self._born.objects[place]) for place in places]
-        kinds = [kind for kind in kinds if ReferenceType not in mro(kind)]
-        return sum(_USER_WEIGHT if is_user_type(kind) else 1 for kind in kinds)
+        weights = {
+            identity: 0 if issubclass(kind, ReferenceType) else _USER_WEIGHT if is_user_type(kind) else 1
+            for identity, kind in {id(kind): kind for kind in kinds}.items()
+        }
+        return sum(weights[identity] for identity in map(id, kinds))
 
     def _down(self, grown: Grown, entries: list[int]) -> list[Any]:
         if entries:
@@ -216,10 +219,10 @@ class _Paths:
 
     def _next_group(self, covered: set[int]) -> list[int]:
         """Return the places of the survivors of one type that no path explains yet, those that say most first."""
-        groups: dict[type, list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for place, one in enumerate(self._born.objects):
             if place not in covered:
-                groups.setdefault(type(one), []).append(place)
+                groups.setdefault(id(type(one)), []).append(place)
         telling = [
             (self._is_telling(self._born.objects[group[0]], len(group)), len(group), group)
             for group in groups.values()
@@ -242,7 +245,7 @@ class _Paths:
         down = self._born.way_between(start, sample)
         gains = self._gain_of(way, down)
         longest = [] if gains else self._born.way_to_the_last(start, type(self._born.objects[sample]))
-        alike = max(Counter(map(type, longest)).values(), default=0)
+        alike = max(Counter(map(id, map(type, longest))).values(), default=0)
         is_linked = alike > max(1, _LEAST_PER_RUN * self._runs)
         return _Found(way, (longest if is_linked else down)[1:], self._gains | gains, weight, None, is_linked)
 
@@ -258,7 +261,7 @@ class _Paths:
             if is_a(one, type) or (length(one) or 0) > growth.LARGEST:
                 continue
             held = self._born.among(gc.get_referents(*growth.small([one])))
-            kinds = Counter(type(self._born.objects[place]) for place in set(held))
+            kinds = Counter(id(type(self._born.objects[place])) for place in set(held))
             count = max(kinds.values(), default=0)
             if count >= max(2, _LEAST_PER_RUN * self._runs) and growth.keeps_step(count, self._runs):
                 return {id(one): growth.runs_of(count, self._runs)}
