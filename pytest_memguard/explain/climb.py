@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.edges import Step
 from pytest_memguard.explain.holders import Grown
-from pytest_memguard.explain.naming import attributes, first_name, identities, is_a, length
-from pytest_memguard.explain.roots import HOME, LATE, Roots, at_no_referrer, defines, is_machinery
+from pytest_memguard.explain.naming import attributes, first_name, identities, is_a, length, type_name
+from pytest_memguard.explain.roots import FIXTURE, HOME, LATE, Roots, at_no_referrer, defines, is_machinery, runs_tests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,7 +109,7 @@ class Climb:
         return found
 
     def _is_machine_root(self, root: Step) -> bool:
-        return root.name.partition(".")[0] in _RUNNERS if root.kind in ("module", "class") else False
+        return runs_tests(root.name) if root.kind in ("module", "class") else False
 
     def _best(self, search: _Search, found: list[tuple[int, int, int]]) -> int:
         goodness, depth, at = min(found)
@@ -181,14 +181,12 @@ class Climb:
 
 _OURS = identities(Grown, _Search, Way, Step)
 _UNPROMISING = identities(list, tuple, set, FrameType)
-_RUNNERS = frozenset({"_pytest", "pytest", "pluggy", "pytest_memguard", "xdist", "execnet"})
 
 
 def _is_ours(one: object) -> bool:
     if type(one) is BuiltinFunctionType or is_a(one, type, ModuleType):
         return False
-    names = [kind.__qualname__ for kind in (type(one),)]
-    return is_machinery(one) and names != ["FixtureDef"]
+    return is_machinery(one) and type_name(one) != FIXTURE
 
 
 def _promise(one: object) -> int:

@@ -21,12 +21,16 @@ from pytest_memguard.explain.naming import attributes, class_module, is_a, mro, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ALL", "HOME", "LATE", "Roots", "is_machinery", "is_user_type"]
+__all__ = [
+    "ALL", "FIXTURE", "HOME", "LATE", "Roots", "at_no_referrer", "defines", "is_machinery", "is_user_type", "runs_tests",
+]  # fmt: skip
 
 #: How good a root is: any, one that other roots are preferred to, the subject's own module.
 ALL, LATE, HOME = 0, 1, 2
 #: What runs tests holds everything for a while, and is no culprit.
 _MACHINERY = frozenset({"_pytest", "pytest", "pluggy", "pytest_memguard", "xdist", "execnet"})
+#: It holds what a fixture gave for as long as its scope lasts: a name that the user knows.
+FIXTURE = "_pytest.fixtures.FixtureDef"
 _MOST_FRAMES = 500
 _LARGEST_SOURCE = 2_000_000
 #: Functions that the standard library registers with os.register_at_fork, or with codecs.register.
@@ -82,7 +86,7 @@ def _named_root(one: Any) -> Step | None:  # noqa: ANN401 - any object at all
         return Step("logging", f"logger {plain(attributes(one).get('name'))}", one)
     if "threading.Thread" in names:
         return Step("thread", thread_name(one), one)
-    if "_pytest.fixtures.FixtureDef" in names:
+    if FIXTURE in names:
         return Step("fixture", f"fixture {plain(attributes(one).get('argname'))}", one)
     return None
 
@@ -99,17 +103,18 @@ def is_machinery(one: Any) -> bool:  # noqa: ANN401 - any object at all
     """Whether *one* belongs to what runs the tests."""
     kind = type(one)
     if kind is FunctionType:
-        return _runs_tests(plain(one.__module__))
+        return runs_tests(plain(one.__module__))
     if kind is FrameType:
-        return _runs_tests(plain(one.f_globals.get("__name__")))
+        return runs_tests(plain(one.f_globals.get("__name__")))
     if kind is MethodType:
         return is_machinery(one.__self__)
     if is_a(one, ModuleType):
-        return _runs_tests(namespace_name(one))
-    return _runs_tests(class_module(one if is_a(one, type) else kind))
+        return runs_tests(namespace_name(one))
+    return runs_tests(class_module(one if is_a(one, type) else kind))
 
 
-def _runs_tests(module: str) -> bool:
+def runs_tests(module: str) -> bool:
+    """Whether a module belongs to what runs the tests."""
     return module.partition(".")[0] in _MACHINERY
 
 
