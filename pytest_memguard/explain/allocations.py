@@ -182,16 +182,16 @@ def _add(sizes: _Sizes, more: _Sizes, sign: int) -> None:
 
 
 def _every_run(sizes: _Sizes, runs: int) -> _Growth | None:
-    """Return what grew by a multiple of the runs: blocks of one size, or all together."""
+    """Return what grew by a multiple of the runs: blocks of one size, and those of other sizes together."""
     steady = {size: count for size, count in sizes.items() if count > 0 and count % runs == 0}
-    if steady:
-        return _whole(steady)
-    whole = _whole(sizes)
+    rest = _whole({size: count for size, count in sizes.items() if size not in steady})
+    found = _whole(steady)
     # One more is the list or table around them, where it moved: it had been there before anything was traced.
-    blocks = whole.blocks - whole.blocks % runs
-    if not blocks or whole.blocks - blocks > 1:
-        return None
-    return _Growth(blocks, whole.size * blocks // whole.blocks)
+    blocks = rest.blocks - rest.blocks % runs
+    if blocks > 0 and rest.blocks - blocks <= 1:
+        found.blocks += blocks
+        found.size += rest.size * blocks // rest.blocks
+    return found if found.blocks else None
 
 
 def _nearly_every_run(sizes: _Sizes, runs: int) -> _Growth | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_memguard.explain.openers import Openers
@@ -10,8 +11,7 @@ from pytest_memguard.explain.places import Places
 from pytest_memguard.explain.resource_names import LISTINGS, NAMERS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterable, Iterator
 
     from pytest_memguard.core.values import Site
     from pytest_memguard.explain.openers import Stack
@@ -21,6 +21,8 @@ __all__ = ["Resources"]
 
 _MOST_NAMES, _MOST_SITES = 8, 5
 
+#: A number, and what tells the thing from a later one of the same number.
+_One = tuple[int, str]
 _Names = tuple[tuple[str, tuple[str, ...]], ...]
 _Makers = tuple[tuple[str, "tuple[Site, ...]"], ...]
 
@@ -46,15 +48,23 @@ class Resources:
         self._metrics = tuple(name for name in LISTINGS if name in metrics)
         self._places = Places(root=root, home_file=home_file)
         self._openers = Openers(frozenset(self._metrics), budget_s=budget_s)
-        self._before: dict[str, frozenset[tuple[int, str]]] = {}
+        self._before: dict[str, frozenset[_One]] = {}
+        self._made: dict[str, dict[_One, Stack]] = {}
 
     def begin(self) -> None:
         """Remember what is there."""
         self._before = {name: frozenset(LISTINGS[name]().items()) for name in self._metrics}
 
-    def following(self) -> AbstractContextManager[None]:
-        """Return what one run is to be made in, so that what opens or starts something is seen."""
-        return self._openers.following()
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Make one run inside, so that what opens or starts something is seen."""
+        with self._openers.following():
+            yield
+        for metric in self._metrics:
+            stacks, made = self._openers.stacks(metric), self._made.setdefault(metric, {})
+            # What is gone by now may lend its number to what another run opens.
+            made.update((one, stacks[one[0]]) for one in LISTINGS[metric]().items() if one[0] in stacks)
+        self._openers.forget()
 
     def finish(self, runs: int) -> tuple[_Names, _Makers]:
         """
@@ -70,23 +80,23 @@ class Resources:
         makers: list[tuple[str, tuple[Site, ...]]] = []
         for metric in self._metrics:
             stayed = self._stayed(metric)
-            found, sites = _frequent(Counter(NAMERS[metric](stayed)), runs), self._sites(metric, stayed)
+            found = _frequent(Counter(NAMERS[metric]([number for number, _ in stayed])), runs)
+            sites = self._sites(metric, stayed)
             names += [(metric, found)] if found else []
             makers += [(metric, sites)] if sites else []
-        self._before = {}
-        self._openers.forget()
+        self._before, self._made = {}, {}
         return tuple(names), tuple(makers)
 
-    def _stayed(self, metric: str) -> list[int]:
+    def _stayed(self, metric: str) -> list[_One]:
         before, now = self._before.get(metric, frozenset()), frozenset(LISTINGS[metric]().items())
         new = now - before
         # Where as many are gone, they were replaced, and none was kept.
-        return sorted(number for number, _ in new) if len(new) > len(before - now) else []
+        return sorted(new) if len(new) > len(before - now) else []
 
-    def _sites(self, metric: str, stayed: Iterable[int]) -> tuple[Site, ...]:
-        stacks = self._openers.stacks(metric)
+    def _sites(self, metric: str, stayed: Iterable[_One]) -> tuple[Site, ...]:
+        made = self._made.get(metric, {})
         by_line: dict[Line, list[Stack]] = {}
-        for stack in (stacks[number] for number in stayed if number in stacks):
+        for stack in (made[one] for one in stayed if one in made):
             at = self._places.user_line(stack)
             if at is not None:
                 by_line.setdefault(stack[at], []).append(stack)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from pytest_memguard.explain import allocations
 from pytest_memguard.explain.allocations import Allocations
 
 RUNS = 7
@@ -108,6 +109,27 @@ def look(run: Callable[[], object], tmp_path: Path) -> list[tuple[str, int, str,
 def line_of(text: str) -> int:
     """Return the line of the project's module with this text."""
     return next(number for number, line in enumerate(SHOP.splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "blocks", "size"),
+    [
+        ({48: 7}, 7, 336),
+        ({48: 7, 64: 1}, 7, 336),
+        ({48: 7, 64: 1, 408: 1}, 7, 336),
+        ({48: 14, 60: 3, 61: 4}, 21, 48 * 14 + 60 * 3 + 61 * 4),
+        ({60: 3, 61: 4, 64: 1}, 7, (60 * 3 + 61 * 4 + 64) * 7 // 8),
+        ({60: 3, 61: 6}, None, None),
+        ({60: 3, 61: -3}, None, None),
+        ({60: 8, 61: -1}, 7, 60 * 8 - 61),
+        ({60: -7}, None, None),
+    ],
+)
+def test_what_grows_at_each_run(sizes: dict[int, int], blocks: int | None, size: int | None) -> None:
+    """Blocks of one size, or of several together, count if they are a multiple; a table that moved does not."""
+    growth = allocations._every_run(sizes, RUNS)
+
+    assert (growth and growth.blocks, growth and growth.size) == (blocks, size)
 
 
 def test_a_leak_is_seen_at_its_line(shop: ModuleType, tmp_path: Path) -> None:

@@ -267,6 +267,20 @@ def test_where_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look(open_pipe, "fds") == ((), (), [])
 
 
+@linux_only
+def test_numbers_that_are_used_again() -> None:
+    """What the followed run opened and closed does not stand for what a later one opens."""
+    resources = Resources({"fds"})
+    resources.begin()
+    with resources.following():
+        open_null()
+        KEPT.pop()()
+    open_pipe()
+    names, makers = resources.finish(2)
+
+    assert (names, makers) == ((("fds", ("pipe",)),), ())
+
+
 # -- threads ---------------------------------------------------------------------------------------------------------
 
 
