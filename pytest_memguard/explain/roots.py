@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "ALL", "FIXTURE", "HOME", "LATE", "Roots", "at_no_referrer", "defines", "is_machinery", "is_user_type", "runs_tests",
+    "ALL", "FIXTURE", "HOME", "LATE", "Roots", "at_no_referrer", "defines", "is_machinery", "is_user_type",
+    "runs_tests",
 ]  # fmt: skip
 
 #: How good a root is: any, one that other roots are preferred to, the subject's own module.
