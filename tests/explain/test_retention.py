@@ -136,8 +136,8 @@ def leak():
     except ValueError as error: ERRORS.append(error)
 """,
         (
-            "module shop\n.ERRORS: list, +1 a run <- grows\n[...]: ValueError\n.__traceback__: traceback\n.tb_frame: frame\n"
-            "local leak.session: shop.Session"
+            "module shop\n.ERRORS: list, +1 a run <- grows\n[...]: ValueError\n.__traceback__: traceback\n"
+            ".tb_frame: frame\nlocal leak.session: shop.Session"
         ),
     ),
     "frame deep within a traceback": (
