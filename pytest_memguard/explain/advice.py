@@ -98,12 +98,12 @@ def _thread(seen: Evidence) -> str:
         return _see("executor", "an executor is never shut down: make it in a `with` block, or call shutdown() on it")
     if "threads" not in seen.metrics:
         return ""
-    if seen.meets(_TIMERS):
+    if seen.meets(_TIMERS) or seen.is_made_by(_TIMER_CALL):
         return _see("timer", "a timer is started and runs on: cancel() it, and join() it, when it is no longer needed")
     return _see("thread", f"threads are not ended{_such_as(seen, 'threads')}: tell each of them to end, then join() it")
 
 
-_TIMERS = re.compile(r"^threading\.Timer$")
+_TIMERS, _TIMER_CALL = re.compile(r"^threading\.Timer$"), re.compile(r"\bTimer\(")
 
 
 def _is_executor(seen: Evidence, thread_names: Iterable[str]) -> bool:
@@ -302,7 +302,8 @@ def _class(seen: Evidence) -> str:
 
 def _connection(seen: Evidence) -> str:
     for pattern, page in ((_CONNECTIONS, "unclosed-connection"), (_FILES, "unclosed-file")):
-        kind = seen.stays(pattern)
+        kept = public(seen.entry.type) if seen.entry is not None else ""
+        kind = kept if pattern.search(kept) else seen.stays(pattern)
         if kind:
             where = f" in {seen.container}" if seen.container else ""
             return _see(page, f"{cut(kind)} stays open{where}: close() it, or open it in a `with` block")
@@ -331,13 +332,16 @@ def _container(seen: Evidence) -> str:
         return ""
     if seen.is_chain:
         return _see("unbounded-list", f"{seen.container} is a chain without a limit: {_REPAIRS['list']}")
-    sort, repair = _sort_of(seen)
+    if seen.grown is None:
+        return f"{seen.container} has no limit: bound it, or take out what is done - {PAGES}/README.md"
+    by_edge = "list" if seen.entry is not None and seen.entry.kind == "element" else "dict"
+    sort = sort_of(seen.grown.type) or by_edge
     if any(hop.kind == "default" for hop in seen.path[: seen.at + 1]):
         return _see(
             f"unbounded-{sort}",
             f"{seen.container} is a default value, made once for all calls: make the {sort} inside of the function",
         )
-    return _see(f"unbounded-{sort}", f"{seen.container} is a {sort} without a limit: {repair}")
+    return _see(f"unbounded-{sort}", f"{seen.container} is a {sort} without a limit: {_REPAIRS[sort]}")
 
 
 _REPAIRS = {
@@ -345,14 +349,6 @@ _REPAIRS = {
     "list": "bound it (collections.deque(maxlen=...)), or take out what is done",
     "set": "take out what is done (discard() in a finally)",
 }
-
-
-def _sort_of(seen: Evidence) -> tuple[str, str]:
-    sort = "dict"
-    if seen.grown is not None:
-        by_edge = "list" if seen.entry is not None and seen.entry.kind == "element" else "dict"
-        sort = sort_of(seen.grown.type) or by_edge
-    return sort, _REPAIRS[sort]
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------

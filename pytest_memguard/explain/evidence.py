@@ -38,6 +38,7 @@ class Evidence:
     metrics: frozenset[str]
     names: Mapping[str, tuple[str, ...]]
     sites: tuple[Site, ...]
+    makers: tuple[Site, ...]
     holder: Holder
 
     @property
@@ -84,6 +85,10 @@ class Evidence:
         """Whether a type that matches stays, or stands on any of the paths."""
         return bool(self.stays(pattern)) or any(map(pattern.search, self.met))
 
+    def is_made_by(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a source line that makes what stays matches."""
+        return any(pattern.search(site.source) for site in (*self.makers, *self.sites))
+
     def passes(self, *kinds: str) -> bool:
         """Whether the path takes an edge of such a kind."""
         return any(hop.kind in kinds for hop in self.path)
@@ -101,7 +106,8 @@ def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> 
     suspect = [at for at in grown if path[at].suspect]
     at = next(iter(suspect or grown), -1)
     met = frozenset(public(hop.type) for one in explanation.paths for hop in one.hops)
-    return Evidence(path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, holder)
+    makers = tuple(site for _, sites in explanation.makers for site in sites)
+    return Evidence(path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, makers, holder)
 
 
 def _best(paths: Sequence[RetentionPath]) -> tuple[Hop, ...]:

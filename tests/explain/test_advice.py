@@ -112,6 +112,10 @@ PATTERNS = {
             ),
             names=(("threads", ("Thread-N (shop.Order.drop)",)),),
         ),
+        Explanation(
+            sites=(Site("shop/order.py", 14, "Order", 500, 30, source="self.late = threading.Timer(60, self.drop)"),),
+            makers=(("threads", (Site("shop/order.py", 16, "Order", 0, 1, source="self.late.start()"),)),),
+        ),
     ],
     "scheduled-callback": [
         explained(
@@ -167,6 +171,8 @@ PATTERNS = {
         resource("fds", "/var/shop.db", sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "sqlite3.Connection"), sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "driver.Cursor"), driver__Cursor=1),
+        # Others stay in larger numbers, so that it is not among the types.
+        explained(LIST, hop("element", "[...]", "sqlite3.Connection"), cell=2, function=2),
     ],
     "weak-map": [
         explained(
@@ -216,7 +222,9 @@ CASES = [
 @pytest.mark.parametrize(("pattern", "explanation"), CASES)
 def test_pattern_is_recognised(pattern: str, explanation: Explanation) -> None:
     """Each explanation leads to the page of its pattern."""
-    assert page(advise(explanation, HIDDEN, ["blocks"])) == pattern
+    metrics = ["blocks", *(metric for metric, _ in explanation.makers)]
+
+    assert page(advise(explanation, HIDDEN, metrics)) == pattern
 
 
 @pytest.mark.parametrize(("pattern", "explanation"), CASES)
@@ -254,7 +262,7 @@ def test_metric_alone_is_enough(metric: str, pattern: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pattern"),
     [
-        ("shop.CACHE", "unbounded-dict"),
+        ("shop.CACHE", "README"),  # which sort of container it is, nobody said
         ("shop.Prices.price (shop.py:15)", "cache-on-method"),
         ("shop.parse (shop.py:15)", "cache-without-limit"),
         ("shop.build.<locals>.parse (shop.py:15)", "cache-without-limit"),
