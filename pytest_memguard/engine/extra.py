@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core.fingerprint import of_finding
+from pytest_memguard.core.fingerprint import is_telling, of_finding
 from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation
 from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
@@ -22,13 +22,14 @@ from pytest_memguard.explain.advice import advise
 from pytest_memguard.explain.allocations import Allocations
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.resources import Resources
+from pytest_memguard.explain.statements import growing_statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType
 
     from pytest_memguard.core.ports import Subject
-    from pytest_memguard.core.values import Finding, Holder, Metric, SubjectResult
+    from pytest_memguard.core.values import Finding, Holder, Metric, Site, SubjectResult
 
 __all__ = ["RUNS", "About", "ExtraPass", "explained"]
 
@@ -91,6 +92,7 @@ class ExtraPass:
         metrics: Those that grow.
         reset: Called after each run: the user's own clean-up.
         heap: Returns the native bytes in use; None where nothing can tell.
+        mapped: Returns the bytes that are mapped.
         budget_s: Seconds for all runs together; at least one is made.
 
     """
@@ -100,6 +102,7 @@ class ExtraPass:
     metrics: tuple[Metric, ...]
     reset: Callable[[], object] | None = None
     heap: Callable[[], int] | None = None
+    mapped: Callable[[], int] | None = None
     budget_s: float = 10.0
     clock: Callable[[], float] = time.perf_counter
     _notes: list[str] = field(default_factory=list)
@@ -111,9 +114,11 @@ class ExtraPass:
         found = Explanation()
         if _MEMORY & set(self.metrics):
             found = self._memory()
+        if BLOCKS not in self.metrics and _NATIVE & set(self.metrics):
+            found = replace(found, sites=(*self._statements(), *found.sites))
         names, makers = self._resources() if any(metric.resource for metric in self.metrics) else ((), ())
-        sites = found.sites
-        return Explanation(sites, found.types, found.paths, names, makers, tuple(dict.fromkeys(self._notes)))
+        paths = found.paths if not names else tuple(path for path in found.paths if is_telling(path))
+        return replace(found, paths=paths, names=names, makers=makers, notes=tuple(dict.fromkeys(self._notes)))
 
     # -- what stays in memory -----------------------------------------------------------------------------------------
 
@@ -142,6 +147,21 @@ class ExtraPass:
         survey = retention.survey(newborn, grown, runs=runs, home=self.about.home, deadline_s=_SEARCH_S)
         self._notes += survey.notes
         return Explanation(sites, survey.types, survey.paths)
+
+    def _statements(self) -> tuple[Site, ...]:
+        """Say which line the native memory grows on: C code allocates it, and tracing sees nothing of it."""
+        meter = self.mapped if HEAP not in self.metrics else self.heap
+        if self.about.code is None or meter is None:
+            return ()
+        return growing_statements(
+            self._run,
+            self.about.code,
+            meter,
+            runs=RUNS,
+            root=self.about.root,
+            home_file=self.about.file,
+            notes=self._notes,
+        )
 
     # -- what stays open, and native memory ---------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core.values import HEAP, Explanation, Level
+from pytest_memguard import registry
+from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_memguard.config import Settings
-    from pytest_memguard.core.ports import Subject
+    from pytest_memguard.core.ports import ChunkCache, Subject
     from pytest_memguard.core.values import SubjectResult
     from pytest_memguard.engine.extra import About
     from pytest_memguard.engine.recorder import Recorder
@@ -77,9 +78,20 @@ class Explaining:
         from pytest_memguard.engine.extra import ExtraPass  # noqa: PLC0415 - see above
 
         metrics = tuple(finding.metric for finding in result.findings)
-        heap = functools.partial(recorder.count, HEAP) if HEAP in recorder.metrics else None
+        heap = functools.partial(self._heap, recorder) if HEAP in recorder.metrics else None
+        mapped = functools.partial(recorder.count, MAPPED) if MAPPED in recorder.metrics else None
         budget_s = min(self._settings.budget_s, 10.0)
-        return ExtraPass(subject, about, metrics, reset=reset, heap=heap, budget_s=budget_s).explain()
+        return ExtraPass(subject, about, metrics, reset=reset, heap=heap, mapped=mapped, budget_s=budget_s).explain()
+
+    def _heap(self, recorder: Recorder) -> int:
+        """Read native memory so that small leaks show: the C library hides them among the chunks it keeps."""
+        if self._chunks is not None:
+            self._chunks.level()
+        return recorder.count(HEAP)
+
+    @functools.cached_property
+    def _chunks(self) -> ChunkCache | None:
+        return registry.chunk_cache()
 
 
 def about_item(item: pytest.Item) -> About:

@@ -17,6 +17,7 @@ from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import guarding, repeat, surroundings
+from pytest_memguard.plugin.acceptance import is_accepted
 from pytest_memguard.plugin.explaining import about_function
 from pytest_memguard.plugin.plans import PATIENCE_S, plan_for
 from pytest_memguard.renderers import terminal
@@ -100,7 +101,7 @@ class MemoryGuard:
             return not_measured(identity, Level.SKIPPED, "the test around it is being measured")
         result = self._explained(assess(self._measured(subject), identity), subject, function)
         self._guard.add(result)
-        if result.verdict.level is Level.LEAK:
+        if result.verdict.level is Level.LEAK and not is_accepted(result):
             raise LeakError(terminal.failure(result))
         return result
 
@@ -133,7 +134,8 @@ class MemoryGuard:
         about = functools.partial(about_function, function, self._item)
         explaining = self._guard.explaining
         with self._surrounded():
-            return explaining.explained(result, subject, self._recorder(), about, self._mark.reset)
+            result = explaining.explained(result, subject, self._recorder(), about, self._mark.reset)
+        return guarding.guarding_of(self._request.config).acceptance.judged(result)
 
     @contextmanager
     def _surrounded(self) -> Iterator[None]:

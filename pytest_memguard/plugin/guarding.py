@@ -15,6 +15,8 @@ from pytest_memguard import marks
 from pytest_memguard.core.values import Control, RunResult, SubjectResult
 from pytest_memguard.errors import ConfigError, DocumentError
 from pytest_memguard.plugin import options
+from pytest_memguard.plugin.acceptance import Acceptance
+from pytest_memguard.plugin.acceptance import read as read_acceptance
 
 if TYPE_CHECKING:
     from pytest_memguard.config import Settings
@@ -35,6 +37,7 @@ class Guarding:
     """One session's settings and what has been found in it."""
 
     settings: Settings
+    acceptance: Acceptance = field(default_factory=Acceptance)
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     began_s: float = field(default_factory=time.monotonic)
     process: int = field(default_factory=os.getpid)
@@ -80,9 +83,10 @@ def start(config: pytest.Config) -> Guarding:
         try:
             settings = options.read_settings(config)
             _refuse_later(settings)
+            acceptance = read_acceptance(config)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from error
-        config.stash[options.KEY] = Guarding(settings)
+        config.stash[options.KEY] = Guarding(settings, acceptance)
     return guarding_of(config)
 
 
@@ -240,9 +244,18 @@ def summarize(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: AN
     verbosity = config.get_verbosity()
     text = registry.renderers()["terminal"](guarding.result(), verbosity=verbosity) if guarding.results else ""  # type: ignore[call-arg] # the built-in takes it
     notes = [*guarding.missing, *([guarding.problem] if guarding.problem else [])]
+    notes += guarding.acceptance.lines(guarding.results, is_whole=_is_whole(config))
     if not text and not notes:
         return
     if verbosity >= 0:
         terminalreporter.section("memory leaks")
     for line in (*text.splitlines(), *notes):
         terminalreporter.line(line)
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether all tests of the suite were to be checked, and none was left out."""
+    option = config.option
+    left_out = [getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "deselect", "maxfail")]
+    named = any("::" in argument for argument in config.args)
+    return guarding_of(config).settings.check == "all" and not named and not any(left_out)

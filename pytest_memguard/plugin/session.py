@@ -24,6 +24,7 @@ from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Budget, Record, Watch
 from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import limits, repeat
+from pytest_memguard.plugin.acceptance import is_accepted
 from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.explaining import Explaining, about_item
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
@@ -267,7 +268,7 @@ class Guard:
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
                 result = self._judged(self._measured(item, subject, mark), identity, item)
-                result = self._explained(result, subject, item, mark)
+                result = self._guarding.acceptance.judged(self._explained(result, subject, item, mark))
                 self.add(result)
                 error = self._leak_error(result)
             if error is None and limits.has_limits(item) and self._settings.fail_on != "never":
@@ -381,7 +382,7 @@ class Guard:
 
     def _leak_error(self, result: SubjectResult) -> LeakError | None:
         fails = {"leak": (Level.LEAK,), "growing": (Level.LEAK, Level.GROWING), "never": ()}[self._settings.fail_on]
-        if result.verdict.level not in fails:
+        if result.verdict.level not in fails or is_accepted(result):
             return None
         return LeakError(terminal.failure(result))
 

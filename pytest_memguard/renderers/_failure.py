@@ -140,6 +140,7 @@ def _sections(result: SubjectResult) -> dict[str, list[str]]:
         "types": [_type(growth) for growth in types],
         "path": [line for path in paths for line in _path(path)],
         "advice": [line for text in advice for line in textwrap.wrap(text, _TEXT)],
+        "note": [line for text in result.notes for line in textwrap.wrap(plain(text), _TEXT)],
     }
 
 
@@ -266,7 +267,9 @@ def _acceptance(result: SubjectResult) -> list[str]:
     # A long line is folded between metrics only: hard spaces keep a name and its amount in one piece.
     text = re.sub(r"(\d|:) ", "\\1\xa0", f"@pytest.mark.no_leak(allow={{{allowed}}})")
     folded = textwrap.wrap(text, _TEXT, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    return [*(line.replace("\xa0", " ") for line in folded), f"or {skip}"]
+    lines = [line.replace("\xa0", " ") for line in folded]
+    known = next(filter(None, (finding.fingerprint for finding in result.findings)), "")
+    return [*lines, *([f'or memguard accept RUN.json {known} --reason "..."'] if known else []), f"or {skip}"]
 
 
 def _allowance(finding: Finding, result: SubjectResult) -> str:

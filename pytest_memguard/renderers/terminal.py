@@ -160,6 +160,8 @@ def _below(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: 
 
 
 def _verdict(result: SubjectResult) -> str:
+    if result.findings and all(finding.status == "known" for finding in result.findings):
+        return "accepted"
     return f"{result.verdict.level.value} {score_text(result)}"
 
 
