@@ -31,6 +31,8 @@ _TASK = "/proc/self/task"
 _FORKS = frozenset(
     {"fork", "forkpty", "fork_exec", "posix_spawn", "posix_spawnp", "spawnv", "spawnve", "CreateProcess"}
 )
+#: C functions after which there is a thread more, even if one that had ended before goes at that moment.
+_STARTS = frozenset({"start_new_thread", "start_joinable_thread"})
 _DEEPEST = 40
 #: The clock is read once for so many events.
 _BETWEEN_CLOCKS = 256
@@ -204,6 +206,8 @@ class _Hook:
                 self._note(name, frame, event)
         if event == "c_return" and arg.__name__ in _FORKS:
             self._forked(frame, event)
+        elif event == "c_return" and arg.__name__ in _STARTS and THREADS.name in self._listings:
+            self._note(THREADS.name, frame, event)
         elif event == "return" and id(frame.f_code) in self._creates_tasks and arg is not None:
             self._made[TASKS.name][id(arg)] = _stack(frame, event)
         self._events += 1
