@@ -237,12 +237,12 @@ def _cache(seen: Evidence) -> str:
 
 
 def _cache_name(seen: Evidence) -> str:
-    by_path = seen.passes("cache") or any("lru_cache_wrapper" in hop.type for hop in seen.path)
-    by_holder = bool(_PLACE.search(seen.holder.name)) and (not seen.path or by_path)
-    if by_holder:
+    # Below a container that grows a cache is one of many; above it, it holds the container once.
+    hops = seen.path if seen.grown is None else (seen.grown,)
+    at = next((seen.path.index(hop) for hop in hops if "lru_cache_wrapper" in hop.type), -1)
+    if _PLACE.search(seen.holder.name) and (at >= 0 or not seen.path):
         return cut(_PLACE.sub("", seen.holder.name))
-    end = next((at for at, hop in enumerate(seen.path) if "lru_cache_wrapper" in hop.type or hop.kind == "cache"), 0)
-    return seen.name_of(end) if by_path else ""
+    return seen.name_of(at) if at >= 0 else ""
 
 
 #: The holder check names a cache by its function, with the place of that.

@@ -63,6 +63,10 @@ PATTERNS = {
         explained(root("context", "contextvar ROWS", "dict", 1), hop("item", "[...]", "shop.Cart")),
         explained(root("class", "shop.Cart.known", "collections.OrderedDict", 1)),
         explained(root("module", "shop.STORE", "shop.Store"), hop("attribute", "._rows", "dict", 1)),
+        # A cache returned it, once.
+        explained(
+            root("module", "shop.table", LRU), hop("cache", "[...]", "dict", 1), hop("item", "[...]", "shop.Cart")
+        ),
         # A container of its own making, of which nothing more is known.
         explained(root("module", "shop", "module"), hop("attribute", ".SEEN", "shop.Seen", 1)),
         # The connection is one, what grows is what it knows.
@@ -171,6 +175,14 @@ PATTERNS = {
         resource("fds", "/var/shop.db", sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "sqlite3.Connection"), sqlite3__Connection=1),
         explained(LIST, hop("element", "[...]", "driver.Cursor"), driver__Cursor=1),
+        # Each of them has a cache of its own.
+        explained(
+            LIST,
+            hop("element", "[...]", "sqlite3.Connection"),
+            hop("reference", "...", LRU),
+            hop("cache", "[...]", "sqlite3.Statement"),
+            sqlite3__Connection=1,
+        ),
         # Others stay in larger numbers, so that it is not among the types.
         explained(LIST, hop("element", "[...]", "sqlite3.Connection"), cell=2, function=2),
     ],
