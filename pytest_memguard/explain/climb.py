@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.explain.edges import Step
 from pytest_memguard.explain.holders import Grown
 from pytest_memguard.explain.naming import attributes, first_name, identities, is_a, length, type_name
-from pytest_memguard.explain.roots import FIXTURE, HOME, LATE, Roots, at_no_referrer, defines, is_machinery, runs_tests
+from pytest_memguard.explain.roots import (
+    FIXTURE,
+    HOME,
+    LATE,
+    Roots,
+    at_no_referrer,
+    defines,
+    home_of,
+    is_machinery,
+    runs_tests,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,8 +135,10 @@ class Climb:
         step = root[1][0] if root is not None else Step("", "", None)
         if step.kind != "module" or search.below[at] < 0:
             return (False, False, step.name)
-        attribute = first_name(attributes(sys.modules.get(step.name)), search.pool[search.below[at]])
-        return (not defines(step.name, attribute), not attribute, step.name)
+        held = search.pool[search.below[at]]
+        attribute = first_name(attributes(sys.modules.get(step.name)), held)
+        is_own = home_of(held) == step.name or defines(step.name, attribute)
+        return (not is_own, not attribute, step.name)
 
     def _way(self, search: _Search, at: int) -> Way:
         root = self.roots.find(search.pool[at])

@@ -236,7 +236,8 @@ def _key(key: object, depth: int) -> str:
         return repr(key)
     if kind is tuple and depth < _DEEPEST:
         return _tuple(key, depth)
-    return f"<{text_of(key)}>"
+    word, named = ("class ", key) if is_a(key, type) else ("", kind)
+    return f"<{word}{plain(_QUALNAME_OF.__get__(named)).rpartition('.')[2]}>"
 
 
 def _number(key: Any) -> str:  # noqa: ANN401 - an int

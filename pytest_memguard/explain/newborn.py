@@ -7,8 +7,8 @@ import sys
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.explain.growth import size_of, small
-from pytest_memguard.explain.naming import identities
+from pytest_memguard.explain.edges import is_plain
+from pytest_memguard.explain.growth import small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,8 +21,9 @@ _BATCH = 1_000
 #: More objects than this are not looked at.
 _MOST = 500_000
 _MOST_BELOW = 200_000
-_DEEPEST, _MOST_LOOKED_AT, _MOST_TOPS = 10, 2_000, 8
-_PARTS = identities(str, bytes, bytearray, int, float, complex)
+#: What says most: an object of a user's class, of which there are no more than of what is gained.
+_USER_AND_FEW = 3
+_DEEPEST, _MOST_LOOKED_AT, _MOST_COMPARED, _MOST_TOPS = 5, 2_000, 12, 8
 
 
 class Newborn:
@@ -78,21 +79,31 @@ class Newborn:
         return seen
 
     def way_down(self, place: int, telling: Callable[[object, int], int]) -> list[Any]:
-        """Return the objects from one down to the one below it that says most to people, the larger first."""
+        """
+        Return the objects from one down to the one below it that says most to people.
+
+        Of those that say as much, that is the one on which most hangs, of a type with no more objects than the first.
+        """
         above = {place: -1}
-        front, best, most = deque([(place, 0)]), place, (0, 0)
+        front, found = deque([(place, 0)]), list[tuple[int, int]]()
+        most, first = self._alike(place), type(self.objects[place])
         while front and len(above) < _MOST_LOOKED_AT:
             at, depth = front.popleft()
-            one = self.objects[at]
-            worth = telling(one, self._kinds[id(type(one))])
-            if worth and (worth, self._weight(one)) > most:
-                best, most = at, (worth, self._weight(one))
+            worth = telling(self.objects[at], self._alike(at)) if at != place else 0
+            if worth and type(self.objects[at]) is not first:
+                found.append((worth + (self._alike(at) <= most), at))
             if depth < _DEEPEST:
                 for held in self.children(at):
                     if held not in above:
                         above[held] = at
                         front.append((held, depth + 1))
-        return self._objects_to(above, best)
+        least = 1 if is_plain(self.objects[place]) else _USER_AND_FEW
+        best = max((worth for worth, _ in found), default=0)
+        candidates = [at for worth, at in found if worth == best][:_MOST_COMPARED] if best >= least else []
+        return self._objects_to(above, max(candidates, key=lambda at: len(self.below([at])), default=place))
+
+    def _alike(self, place: int) -> int:
+        return self._kinds[id(type(self.objects[place]))]
 
     def way_to_the_last(self, place: int, kind: type) -> list[Any]:
         """Return the objects from one down to that of a type which is furthest below, as at the end of a list."""
@@ -105,14 +116,6 @@ class Newborn:
                     above[held] = at
                     front.append(held)
         return self._objects_to(above, last)
-
-    def _weight(self, one: object) -> int:
-        held = gc.get_referents(*small([one]))
-        parts = [part for part in held if id(type(part)) in _PARTS or type(part) is dict]
-        parts += [
-            part for inner in parts if type(inner) is dict for part in dict.values(inner) if id(type(part)) in _PARTS
-        ]
-        return sum(map(size_of, parts))
 
     def _objects_to(self, above: dict[int, int], place: int) -> list[Any]:
         chain = []

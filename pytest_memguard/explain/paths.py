@@ -110,10 +110,20 @@ def _line(step: Step, at: int, gain: float) -> str:
     else:
         what = _object_text(step.one)
         times = f" x {step.times}" if step.times > 1 else ""
-        line = f"  {_WORDS.get(step.kind, '')}{step.name}{times}: {what}"
+        edge = f"  {_WORDS.get(step.kind, '')}{step.name}{times}: "
+        room = _COLUMNS - len(edge) - (len(_GROWS) + len(_gain_text(gain)) + 4 if gain else 0)
+        line = edge + (what if len(what) <= room else _without_packages(what))
     if gain:
         line = f"{_short(f'{line}, {_gain_text(gain)}', _COLUMNS - len(_GROWS) - 2).ljust(_MARK_AT)}  {_GROWS}"
     return line
+
+
+def _without_packages(text: str) -> str:
+    """Return a name without what stands between its first package and its last part."""
+    word, _, name = text.rpartition(" ")
+    first, _, rest = name.partition(".")
+    last = rest.rpartition(".")[2]
+    return f"{word} {first}...{last}".strip() if rest.count(".") else text
 
 
 def _root_text(step: Step) -> str:

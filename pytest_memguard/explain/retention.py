@@ -149,11 +149,11 @@ class _Paths:
 
     def _best(self, found: list[_Found]) -> list[RetentionPath]:
         found.sort(key=lambda one: -one.weight)
-        paths: dict[tuple[Hop, ...], RetentionPath] = {}
+        paths: dict[tuple[tuple[str, ...], ...], RetentionPath] = {}
         for one in found:
             if one.weight >= _LEAST_SHARE * found[0].weight:
                 for path in self._guarded(self._named, one):
-                    paths.setdefault(path.hops, path)
+                    paths.setdefault(_to_what_grows(path.hops), path)
         return list(paths.values())[:_MOST_PATHS]
 
     def _guarded(self, search: Callable[..., _T | None], *arguments: Any) -> list[_T]:  # noqa: ANN401 - see search
@@ -180,9 +180,9 @@ class _Paths:
         values = self._born.among([value for _, value in entries])
         values = [place for place in values if not is_a(self._born.objects[place], ReferenceType)]
         places = list(dict.fromkeys(values + self._born.among([key for key, _ in entries])))
-        if places or (length(grown.container) or 0) > growth.LARGEST:
+        if len(places) >= grown.gained or (length(grown.container) or 0) > growth.LARGEST:
             return places
-        return self._born.among(gc.get_referents(grown.container))
+        return list(dict.fromkeys(places + self._born.among(gc.get_referents(grown.container))))
 
     def _weight(self, places: Iterable[int]) -> float:
         """Return how much of what stays hangs on a path; a weak reference holds nothing."""
@@ -241,6 +241,8 @@ class _Paths:
             return None
         start = self._born.places.get(id(way.chain[-1]), sample)
         weight = self._weight(self._born.below(group) - covered)
+        if way.first[0].kind == "native" and all(map(is_plain, [*way.chain, *self._born.way_between(start, sample)])):
+            weight *= _ENTRY_WEIGHT  # a list that C code holds says nothing to anybody
         covered |= self._alike(start, covered)
         down = self._born.way_between(start, sample)
         gains = self._gain_of(way, down)
@@ -280,6 +282,12 @@ class _Paths:
         if root.kind != "native" or not self._callbacks or not _callable(way.chain[0]):
             return ()
         return (Step("atexit", "atexit", None, (id(self._callbacks[0]),)), Step("reference", "callback", way.chain[0]))
+
+
+def _to_what_grows(hops: Sequence[Hop]) -> tuple[tuple[str, ...], ...]:
+    """Return what tells one path from another: the edges down to what grows."""
+    end = next((at for at, hop in enumerate(hops, 1) if hop.grows_per_run), len(hops))
+    return tuple((hop.kind, hop.name, hop.type) for hop in hops[:end])
 
 
 def _callable(one: object) -> bool:

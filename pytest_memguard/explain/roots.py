@@ -16,13 +16,22 @@ from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.edges import Step, frame_locals
-from pytest_memguard.explain.naming import attributes, class_module, is_a, mro, namespace_name, plain, qualified_name
+from pytest_memguard.explain.naming import (
+    LRU,
+    attributes,
+    class_module,
+    is_a,
+    mro,
+    namespace_name,
+    plain,
+    qualified_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "ALL", "FIXTURE", "HOME", "LATE", "Roots", "at_no_referrer", "defines", "is_machinery", "is_user_type",
+    "ALL", "FIXTURE", "HOME", "LATE", "Roots", "at_no_referrer", "defines", "home_of", "is_machinery", "is_user_type",
     "runs_tests",
 ]  # fmt: skip
 
@@ -181,6 +190,15 @@ def _context() -> Iterator[_Place]:
 
 
 # -- which of several modules ----------------------------------------------------------------------------------------
+
+
+def home_of(one: Any) -> str:  # noqa: ANN401 - any object at all
+    """Return the name of the module that a function, a class or the class of an object stands in."""
+    if type(one) is FunctionType:
+        return plain(one.__module__)
+    if is_a(one, LRU):
+        return plain(attributes(one).get("__module__"))
+    return class_module(one if is_a(one, type) else type(one))
 
 
 def defines(module: str, attribute: str) -> bool:

@@ -116,7 +116,7 @@ def leak(): Shop().price(1)
         (
             "class shop.Shop\n.price: lru_cache, no limit, 9 entries, +1 a run <- grows\n"
             "of shop.Shop.price (shop.py:15)\n"
-            "newest: (<shop.Shop>, 1)\ncached [...]: shop.Session"
+            "newest: (<Shop>, 1)\ncached [...]: shop.Session"
         ),
     ),
     "lru_cache with a limit": (
@@ -245,8 +245,8 @@ KEPT, CACHE = Kept(), weakref.WeakValueDictionary()
 def leak(): CACHE[(next(COUNT), Session())] = KEPT
 """,
         (
-            "module shop\n.CACHE: weakref.WeakValueDictionary, +1 a run <- grows\nnewest: (8, <shop.Session>),"
-            " (7, <shop.Session>), (6, <shop.Session>)\n[...] (key): tuple\n[...]: shop.Session"
+            "module shop\n.CACHE: weakref.WeakValueDictionary, +1 a run <- grows\nnewest: (8, <Session>),"
+            " (7, <Session>), (6, <Session>)\n[...] (key): tuple\n[...]: shop.Session"
         ),
     ),
     "logging handler": (
