@@ -27,7 +27,7 @@ CHECKS = ("marked", "all", "off")
 MODES = ("quick", "standard", "deep", "native")
 FAIL_ON = ("leak", "growing", "new", "never")
 POLICIES = ("calibrated", "points", "correlation", "growth", "any", "all")
-EXPLAIN = ("auto", "off", "always")
+EXPLAIN = ("auto", "off", "always", "native")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pytest_memguard.errors import SubjectFailed
 from pytest_memguard.explain import growth, retention
 from pytest_memguard.explain.advice import advise
 from pytest_memguard.explain.allocations import Allocations
+from pytest_memguard.explain.cycles import cycles
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.resources import Resources
 from pytest_memguard.explain.statements import growing_statements
@@ -94,6 +95,7 @@ class ExtraPass:
         heap: Returns the native bytes in use; None where nothing can tell.
         mapped: Returns the bytes that are mapped.
         budget_s: Seconds for all runs together; at least one is made.
+        seeks_cycles: Whether it is noted as well what only the garbage collector frees.
 
     """
 
@@ -104,6 +106,7 @@ class ExtraPass:
     heap: Callable[[], int] | None = None
     mapped: Callable[[], int] | None = None
     budget_s: float = 10.0
+    seeks_cycles: bool = False
     clock: Callable[[], float] = time.perf_counter
     _notes: list[str] = field(default_factory=list)
     _ends_s: float = 0.0
@@ -117,6 +120,8 @@ class ExtraPass:
         if BLOCKS not in self.metrics and _NATIVE & set(self.metrics):
             found = replace(found, sites=(*self._statements(), *found.sites))
         names, makers = self._resources() if any(metric.resource for metric in self.metrics) else ((), ())
+        if self.seeks_cycles:
+            self._note_cycles()
         paths = found.paths if not names else tuple(path for path in found.paths if is_telling(path))
         return replace(found, paths=paths, names=names, makers=makers, notes=tuple(dict.fromkeys(self._notes)))
 
@@ -162,6 +167,13 @@ class ExtraPass:
             home_file=self.about.file,
             notes=self._notes,
         )
+
+    def _note_cycles(self) -> None:
+        with settle.frozen(), settle.quiet_finalizers(), suppress(SubjectFailed):
+            report = cycles(self.subject.run, root=self.about.root, home_file=self.about.file)
+            if report.objects:
+                of = f", as in {report.text}" if report.text else ""
+                self._notes.append(f"{report.objects} objects a run are freed by the garbage collector alone{of}")
 
     # -- what stays open, and native memory ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard import registry
@@ -13,7 +14,6 @@ from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import pytest
 
@@ -81,7 +81,25 @@ class Explaining:
         heap = functools.partial(self._heap, recorder) if HEAP in recorder.metrics else None
         mapped = functools.partial(recorder.count, MAPPED) if MAPPED in recorder.metrics else None
         budget_s = min(self._settings.budget_s, 10.0)
-        return ExtraPass(subject, about, metrics, reset=reset, heap=heap, mapped=mapped, budget_s=budget_s).explain()
+        extra = ExtraPass(subject, about, metrics, reset=reset, heap=heap, mapped=mapped, budget_s=budget_s)
+        extra.seeks_cycles = self._settings.explain == "always"
+        found = extra.explain()
+        if self._settings.explain == "native" and {HEAP, MAPPED} & set(metrics) and result.kind == "test":
+            return self._with_native_stacks(found, result, about)
+        return found
+
+    def _with_native_stacks(self, found: Explanation, result: SubjectResult, about: About) -> Explanation:
+        from pytest_memguard.explain.native import native_stacks  # noqa: PLC0415 - where it is asked for
+
+        notes: list[str] = []
+        sites = native_stacks(
+            result.id,
+            folder=str(Path.cwd()),
+            root=about.root,
+            home_file=about.file,
+            notes=notes,
+        )
+        return replace(found, sites=(*sites, *found.sites), notes=(*found.notes, *notes))
 
     def _heap(self, recorder: Recorder) -> int:
         """Read native memory so that small leaks show: the C library hides them among the chunks it keeps."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "has_limits"]
 
+_MOST_TYPES = 5
+
 
 def has_limits(item: pytest.Item) -> bool:
     """Whether the test has one of the two markers."""
@@ -80,7 +82,18 @@ def _check_cycles(item: pytest.Item, subject: Subject, control: Callable[[], Ite
                 found -= _cyclic_garbage(empty)
     if found <= most:
         return None
-    return CycleError(f"one run left {found} objects that only the garbage collector frees; no_cycles allows {most}")
+    text = f"one run left {found} objects that only the garbage collector frees; no_cycles allows {most}"
+    return CycleError("\n".join([text, *_told(item, subject)]))
+
+
+def _told(item: pytest.Item, subject: Subject) -> list[str]:
+    """Say of what types the objects are, and show one cycle."""
+    from pytest_memguard.explain.cycles import cycles  # noqa: PLC0415 - only where a limit is exceeded
+
+    with settle.frozen(), settle.quiet_finalizers():
+        report = cycles(subject.run, root=str(item.config.rootpath), home_file=str(item.path))
+    types = ", ".join(f"{growth.type} ({growth.count_per_run:g})" for growth in report.types[:_MOST_TYPES])
+    return [*([f"types   {types}"] if types else []), *([f"cycle   {report.text}"] if report.text else [])]
 
 
 def _cyclic_garbage(subject: Subject) -> int:

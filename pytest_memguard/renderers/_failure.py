@@ -48,6 +48,10 @@ _LINES, _COLUMNS = 24, 100
 _INDENT = 10
 _TEXT = _COLUMNS - _INDENT
 _MOST_COLUMNS = 4
+#: Sections that may be cut, in this order, and how far.
+_LEAST = (
+    ("types", 2), ("made at", 2), ("types", 1), ("note", 2), ("path", 5), ("made at", 1), ("grew", 3), ("path", 3),
+)  # fmt: skip
 
 _SHAPES = {
     Shape.FLAT: "it stands still",
@@ -112,10 +116,10 @@ def _labelled(label: str, lines: Iterable[str]) -> list[str]:
 
 
 def _fitted(sections: Mapping[str, Sequence[str]], room: int) -> list[str]:
-    """Return the sections' lines, the longest section cut until all of them fit *room* lines."""
-    kept = {label: min(len(lines), room) for label, lines in sections.items()}
-    while sum(kept.values()) > room and max(kept.values()) > 1:
-        kept[max(kept, key=kept.__getitem__)] -= 1
+    """Return the sections' lines, cut until all of them fit *room* lines: first what says least, advice never."""
+    kept = {label: len(lines) for label, lines in sections.items()}
+    for label, least in _LEAST:
+        kept[label] = max(min(kept[label], least), kept[label] - max(0, sum(kept.values()) - room))
     return [line for label, lines in sections.items() for line in _labelled(label, _cut(lines, kept[label]))]
 
 
@@ -139,9 +143,13 @@ def _sections(result: SubjectResult) -> dict[str, list[str]]:
         "made at": [_site(site) for site in sites],
         "types": [_type(growth) for growth in types],
         "path": [line for path in paths for line in _path(path)],
-        "advice": [line for text in advice for line in textwrap.wrap(text, _TEXT)],
-        "note": [line for text in result.notes for line in textwrap.wrap(plain(text), _TEXT)],
+        "advice": [line for text in advice for line in _wrapped(text)],
+        "note": [line for text in result.notes for line in _wrapped(plain(text))],
     }
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _TEXT, break_on_hyphens=False)
 
 
 def _grown(result: SubjectResult) -> list[str]:

@@ -233,10 +233,10 @@ def test_sites_types_paths_and_advice() -> None:
         made at   /home/xxxxxxxxxxxxxxxxxxxx...xxxxxxxx/catalog.py:3 price  +512 B, +1 block a run
                   ... and 3 more
         types     shop.cart.Cart  +48 B, +1 object a run
-                  builtins.dict  +464 B, +2 objects a run
         path      module shop.catalog
                     ._CACHE: dict, +1 entry a run
-                  ... and 2 more
+                      ['a\x1b']: Cart
+                  shop -> _LOG
         advice    Give the cache a limit, or clear it when the shop closes: the keys of a search never come
                   back.
 
