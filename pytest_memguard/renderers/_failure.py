@@ -215,6 +215,8 @@ def _type(growth: TypeGrowth) -> str:
 
 def _both(size: float, count: float, noun: str) -> str:
     number = signed(count, Unit.COUNT)
+    if not size or not count:  # what is opened has no size, and what C code allocates is no block
+        return f"{signed(size, Unit.BYTE) if size else number} a run"
     return f"{signed(size, Unit.BYTE)}, {number} {noun}{'' if number == '+1' else 's'} a run"
 
 
