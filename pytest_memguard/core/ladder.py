@@ -73,6 +73,8 @@ _LUMPS_TO_JOIN = 3
 _SELDOM = 3
 #: Share of equal steps from which they are the usual one.
 _USUAL = 0.5
+#: The same in each part, where their sum has more.
+_OFTEN = 0.4
 
 
 class Act(str, Enum):
@@ -464,8 +466,10 @@ def _goes_on(metric: Metric, readings: Readings, plan: Plan) -> Suspect | None:
 
 def _usual_step(climb: Sequence[float], confirm: Sequence[float]) -> float:
     """Return the step that most readings of both parts make, if it is up and the same; else 0."""
-    usual = [_mode_of_steps(values) for values in (climb, confirm)]
-    return usual[0] if usual[0] == usual[1] > 0 else 0.0
+    parts = [[after - before for before, after in pairwise(values)] for values in (climb, confirm)]
+    usual = max(parts[0], key=lambda step: (parts[0].count(step), -step), default=0.0)
+    often = [steps.count(usual) / max(1, len(steps)) for steps in (*parts, parts[0] + parts[1])]
+    return usual if usual > 0 and min(often) >= _OFTEN and often[-1] >= _USUAL else 0.0
 
 
 def _rises_steadily(confirm: Sequence[float]) -> bool:
@@ -484,12 +488,6 @@ def _keeps_usual_rate(climb: Sequence[float], confirm: Sequence[float]) -> bool:
 def _median_growth(values: Sequence[float]) -> float:
     growth = sorted(after - before for before, after in zip(values, values[4:], strict=False))
     return growth[len(growth) // 2] if growth else 0.0
-
-
-def _mode_of_steps(values: Sequence[float]) -> float:
-    steps = [after - before for before, after in pairwise(values)]
-    commonest = max(set(steps), key=steps.count, default=0.0)
-    return commonest if steps.count(commonest) >= _USUAL * len(steps) else 0.0
 
 
 def _rises_mostly(climb: Sequence[float], confirm: Sequence[float]) -> bool:
