@@ -51,6 +51,7 @@ __all__ = [
 #: What the collector does not track: seen only through what holds it.
 _ATOM_TYPES = (str, bytes, bytearray, int, float, complex)
 _ATOMS = identities(*_ATOM_TYPES)
+_UNTRACKED = identities(dict, tuple)
 _HEADER = 16
 #: So many objects are asked at once for what they refer to.
 _BATCH = 1_000
@@ -185,7 +186,7 @@ def _add_atoms(
     for at in range(0, len(newborn), _BATCH):
         if budget.is_spent():
             return
-        _note_atoms(gc.get_referents(*small(newborn[at : at + _BATCH])), atoms, seen)
+        _note_atoms(_parts(newborn[at : at + _BATCH]), atoms, seen)
     for one in grown:
         _note_atoms([part for pair in newest(one) for part in pair], atoms, seen)
     values = list(atoms.values())
@@ -194,6 +195,14 @@ def _add_atoms(
         if references - _COUNTING <= seen[id(atom)]:
             counts[id(type(atom))] += 1
             sizes[id(type(atom))] += size_of(atom)
+
+
+def _parts(objects: Iterable[Any]) -> list[Any]:
+    """Return what some objects hold; the list must not be alive any more when references are counted."""
+    held = gc.get_referents(*small(objects))
+    # Up to 3.13 dictionaries of nothing but atoms are not tracked, and so not among the newborn.
+    inner = [one for one in held if id(type(one)) in _UNTRACKED and not gc.is_tracked(one)]
+    return held + gc.get_referents(*small(inner))
 
 
 def _note_atoms(parts: Iterable[Any], atoms: dict[int, Any], seen: Counter[int]) -> None:

@@ -179,12 +179,18 @@ def text_of(one: object) -> str:
     if kind is MethodType:
         return f"bound method {_callable_name(one.__func__)}"  # type: ignore[attr-defined] # a method has it
     if kind is BuiltinFunctionType:
-        return f"function {plain(one.__qualname__)}"  # type: ignore[attr-defined] # and so has a function in C
+        # Not its __qualname__: that asks the class of its object.
+        return f"function {_owner_of(one)}.{plain(one.__name__)}"  # type: ignore[attr-defined] # it has one
     if is_a(one, type):
         return f"class {namespace_name(one)}"
     if is_a(one, ModuleType):
         return f"module {namespace_name(one)}"
     return qualified_name(kind)
+
+
+def _owner_of(function: Any) -> str:  # noqa: ANN401 - a function in C
+    owner = function.__self__
+    return namespace_name(owner) if is_a(owner, ModuleType, type) else type_name(owner)
 
 
 def function_name(function: Any) -> str:  # noqa: ANN401 - FunctionType, which mypy does not know to have these

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from dataclasses import dataclass
+from types import CellType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ReferenceType
 
@@ -241,8 +242,10 @@ class _Paths:
             return None
         start = self._born.places.get(id(way.chain[-1]), sample)
         weight = self._weight(self._born.below(group) - covered)
-        if way.first[0].kind == "native" and all(map(is_plain, [*way.chain, *self._born.way_between(start, sample)])):
-            weight *= _ENTRY_WEIGHT  # a list that C code holds says nothing to anybody
+        if way.first[0].kind == "native" and is_a(way.chain[0], list, tuple, dict, set, CellType):
+            # Most of them are held by the running frames of the machinery, which the collector does not see into.
+            covered |= self._alike(start, covered)
+            return None
         covered |= self._alike(start, covered)
         down = self._born.way_between(start, sample)
         gains = self._gain_of(way, down)
