@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core.fingerprint import is_telling, of_finding
+from pytest_memguard.core.fingerprint import of_finding
 from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation
 from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
@@ -122,8 +122,7 @@ class ExtraPass:
         names, makers = self._resources() if any(metric.resource for metric in self.metrics) else ((), ())
         if self.seeks_cycles:
             self._note_cycles()
-        paths = found.paths if not names else tuple(path for path in found.paths if is_telling(path))
-        return replace(found, paths=paths, names=names, makers=makers, notes=tuple(dict.fromkeys(self._notes)))
+        return replace(found, names=names, makers=makers, notes=tuple(dict.fromkeys(self._notes)))
 
     # -- what stays in memory -----------------------------------------------------------------------------------------
 
