@@ -50,7 +50,7 @@ _TEXT = _COLUMNS - _INDENT
 _MOST_COLUMNS = 4
 #: Sections that may be cut, in this order, and how far.
 _LEAST = (
-    ("types", 2), ("made at", 2), ("types", 1), ("note", 2), ("path", 5), ("made at", 1), ("grew", 3), ("path", 3),
+    ("types", 2), ("made at", 2), ("types", 1), ("note", 2), ("made at", 1), ("path", 5), ("grew", 3), ("path", 3),
 )  # fmt: skip
 
 _SHAPES = {
