@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS", "CHILDREN", "CONTAINER_ITEMS", "FDS", "GC_OBJECTS", "HEAP", "MAPPED", "METRICS", "RSS", "TASKS",
-    "THREADS", "TRACED", "USS", "Cause", "Control", "Estimate", "Explanation", "Finding", "Holder", "Hop",
-    "KnownHolder", "Level", "Metric", "Phase", "Readings", "RetentionPath", "RunResult", "Series", "Shape", "Site",
-    "SubjectResult", "Trend", "TypeGrowth", "Unit", "Verdict",
+    "THREADS", "TRACED", "USS", "Cause", "Change", "Comparison", "Control", "Estimate", "Explanation", "Finding",
+    "Holder", "Hop", "KnownHolder", "Level", "Metric", "Phase", "Readings", "RetentionPath", "RunResult", "Series",
+    "Shape", "Site", "SubjectResult", "Trend", "TypeGrowth", "Unit", "Verdict",
 ]  # fmt: skip
 
 
@@ -445,3 +445,58 @@ class RunResult:
             repeat_s=self.repeat_s + other.repeat_s,
             plain_s=self.plain_s + other.plain_s,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """
+    What became of one leak from one session to another; made only by ``core.compare``.
+
+    Attributes:
+        fingerprint: Of the cause; empty where nothing is known of it, or of a footprint.
+        text: Who holds it, or where it is made, on one line; names in it come from outside.
+        kind: ``new``, ``worse``, ``better``, ``gone``, or ``known``: as before, or accepted.
+        before: Growth of *metric* a run, of the test that tells most; None where there was none.
+        after: The same, in the later session.
+        metric: What the two amounts count.
+        results: Ids of the results that have it: of the later session, or of the earlier one where it is gone.
+        verdict: ``leak`` or ``growing``, of the surest of these results; ``footprint`` of what is no growth.
+
+    """
+
+    fingerprint: str
+    text: str
+    kind: str
+    before: float | None
+    after: float | None
+    metric: Metric
+    results: tuple[str, ...]
+    verdict: str = "leak"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """
+    Two sessions side by side.
+
+    Attributes:
+        changes: What matters most first: new, worse, known, better, gone.
+        notes: What could not be compared, and what else a reader must know, a sentence each.
+        decided: Whether there was anything to compare: not where the two have nothing in common.
+
+    """
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    before: RunResult
+    after: RunResult
+    decided: bool = True
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """The changes but for what is known."""
+        return tuple(change for change in self.changes if change.kind != "known")
+
+    def of(self, *kinds: str) -> tuple[Change, ...]:
+        """Return the changes of these kinds."""
+        return tuple(change for change in self.changes if change.kind in kinds)
