@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_memguard.core.ports import HolderCheck, Probe, Renderer
+    from pytest_memguard.core.values import KnownHolder
 
 __all__ = ["hookimpl", "hookspec"]
 
@@ -44,6 +45,17 @@ def memguard_holder_check() -> Callable[[str], HolderCheck] | None:
     Returns:
         A function that makes one from the name of the subject's own module, called once for each subject that
         keeps growing; None leaves it to others.
+
+    """
+
+
+@hookspec
+def memguard_known_holders() -> Sequence[KnownHolder]:  # type: ignore[empty-body] # see above
+    """
+    Name containers whose growth says nothing about the tested code, such as what a test tool keeps of every run.
+
+    Returns:
+        Holders by the patterns of their names, each with the reason why it grows; an empty list adds nothing.
 
     """
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_memguard.core.ports import ChunkCache, HolderCheck, Probe, Renderer
+    from pytest_memguard.core.values import KnownHolder
 
-__all__ = ["chunk_cache", "holder_check", "missing", "probes", "renderers"]
+__all__ = ["chunk_cache", "holder_check", "known_holders", "missing", "probes", "renderers"]
 
 
 class _BuiltIns:
@@ -40,7 +41,14 @@ class _BuiltIns:
         """Return the container census."""
         from pytest_memguard.explain.holders import ContainerCheck  # noqa: PLC0415 - only for what grows
 
-        return ContainerCheck
+        return functools.partial(ContainerCheck, known=known_holders())
+
+    @hookspecs.hookimpl
+    def memguard_known_holders(self) -> Sequence[KnownHolder]:
+        """Return the list that ships with the package."""
+        from pytest_memguard.explain import known  # noqa: PLC0415 - only for what grows
+
+        return known.known_holders()
 
     @hookspecs.hookimpl
     def memguard_renderers(self) -> Mapping[str, Renderer]:
@@ -70,6 +78,11 @@ def probes() -> tuple[Probe, ...]:
                 found.append(probe)
                 seen |= names
     return tuple(found)
+
+
+def known_holders() -> tuple[KnownHolder, ...]:
+    """Return all known holders, those of others first."""
+    return tuple(holder for named in _plugins().hook.memguard_known_holders() for holder in named)
 
 
 def missing(present: Sequence[Probe]) -> tuple[str, ...]:

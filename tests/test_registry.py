@@ -13,7 +13,7 @@ import pytest
 from pytest_memguard import hookspecs, registry
 from pytest_memguard.core.ports import ChunkCache, HolderCheck, Probe, Renderer
 from pytest_memguard.core.units import Unit
-from pytest_memguard.core.values import BLOCKS, CHILDREN, FDS, HEAP, MAPPED, RSS, TASKS, THREADS, Metric, RunResult
+from pytest_memguard.core.values import BLOCKS, CHILDREN, FDS, HEAP, MAPPED, RSS, TASKS, THREADS, KnownHolder, Metric, RunResult
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.probes import heap, interpreter, process
 from pytest_memguard.probes.scripted import ScriptedProbe
@@ -150,6 +150,21 @@ def test_a_holder_check_of_somebody_else(register: Callable[[object], None]) -> 
 
     assert registry.holder_check("test_shop") is None
     assert asked == ["without", "test_shop"]
+
+
+def test_known_holders_of_somebody_else(register: Callable[[object], None]) -> None:
+    """What another plugin knows stands before what ships with the package."""
+    own = KnownHolder("tool.SEEN", "tool", "it keeps all")
+
+    class Plugin:
+        @hookspecs.hookimpl
+        def memguard_known_holders(self) -> list[KnownHolder]:
+            return [own]
+
+    register(Plugin())
+
+    assert registry.known_holders()[0] == own
+    assert len(registry.known_holders()) > 1
 
 
 def test_nobody_checks_holders(monkeypatch: pytest.MonkeyPatch) -> None:

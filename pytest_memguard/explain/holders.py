@@ -27,7 +27,9 @@ from pytest_memguard.explain.known import known_holder
 from pytest_memguard.explain.naming import LRU, attributes, identities, is_a, kinds_of, lru_name, namespace_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_memguard.core.values import KnownHolder
 
 __all__ = ["ContainerCheck", "Grown", "own_limit", "thawed"]
 
@@ -99,11 +101,13 @@ class ContainerCheck:
 
     Args:
         home: Name of the module that the subject itself stands in.
+        known: Holders whose growth says nothing about the subject, besides those that ship with the package.
 
     """
 
-    def __init__(self, home: str = "") -> None:
+    def __init__(self, home: str = "", known: Sequence[KnownHolder] = ()) -> None:
         self._home = home
+        self._known = known
         self._memory = mmap.mmap(-1, _CAPACITY * 16)
         self._notes = memoryview(self._memory).cast("Q")
         self._groups = array("Q", [0]) * (len(_LENGTHS) + 1)
@@ -135,7 +139,7 @@ class ContainerCheck:
         with thawed(self._frozen):
             grown = self._grown(runs, born)[:_MOST_NAMED]
             _name(grown)
-            holder = _verdict(grown, runs, len(born), gained_blocks)
+            holder = _verdict(grown, runs, len(born), gained_blocks, self._known)
             return _rebound(self._home, newborn, runs) or holder if holder.kind == "hidden" else holder
 
     def grown(self, runs: int) -> list[Grown]:
@@ -332,7 +336,9 @@ def _is_limit(key: object, value: object, length: int) -> bool:
 # -- verdict ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int) -> Holder:
+def _verdict(
+    grown: list[Grown], runs: int, born: int, gained_blocks: int, more: Sequence[KnownHolder] = ()
+) -> Holder:
     grown = [one for one in grown if one.name]
     bounded = [one for one in grown if one.bounded]
     caches = [one for one in bounded if type(one.container) is LRU]
@@ -340,7 +346,7 @@ def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int) -> Ho
         return _holder("bounded", caches[0], runs)
     if bounded and bounded[0].gained >= _EXPLAINED * grown[0].gained:
         return _holder("bounded", bounded[0], runs)
-    known = [known_holder(one.name) for one in grown]
+    known = [known_holder(one.name, more) for one in grown]
     unknown = [one for one, tool in zip(grown, known, strict=True) if tool is None]
     if unknown:
         return _holder("unbounded", unknown[0], runs)
