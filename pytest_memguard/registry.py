@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_memguard.core.ports import ChunkCache, HolderCheck, Probe, Renderer
-    from pytest_memguard.core.values import KnownHolder
+    from pytest_memguard.core.values import KnownHolder, RunResult
 
 __all__ = ["chunk_cache", "holder_check", "known_holders", "missing", "probes", "renderers"]
 
@@ -52,10 +53,27 @@ class _BuiltIns:
 
     @hookspecs.hookimpl
     def memguard_renderers(self) -> Mapping[str, Renderer]:
-        """Return the terminal summary."""
+        """Return the terminal summary, and what is imported once it is asked for."""
         from pytest_memguard.renderers.terminal import summary  # noqa: PLC0415 - only where something is shown
 
-        return {"terminal": summary}
+        return {
+            "terminal": summary,
+            "junit": _later("junit"),
+            "github": _later("github"),
+            "markdown": _later("markdown"),
+            "sarif": _later("sarif"),
+            "gitlab": _later("gitlab"),
+        }
+
+
+def _later(module: str) -> Renderer:
+    """Return the renderer ``render`` of a module in ``renderers``, which is imported at the first call."""
+
+    def render(result: RunResult) -> str:
+        text: str = importlib.import_module(f"pytest_memguard.renderers.{module}").render(result)
+        return text
+
+    return render
 
 
 @functools.cache
