@@ -11,13 +11,15 @@ import os
 import platform
 import re
 import subprocess
+import sysconfig
 import zlib
 from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core import document
+from pytest_memguard.core import baseline, document
+from pytest_memguard.core.environment import environment_key
 from pytest_memguard.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import RunResult
 
-__all__ = ["commit_of", "environment", "read", "write", "write_whole"]
+__all__ = [
+    "FOLDER", "baseline_names", "commit_of", "environment", "find_baseline", "loads", "read", "save_baseline",
+    "write", "write_whole",
+]  # fmt: skip
+
+#: Below the root folder of the suite; baselines in it belong in version control.
+FOLDER = ".memguard"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 #: The usual one: ten thousand results take 0.1 s, where gzip's own default of 9 gains little.
@@ -60,21 +68,48 @@ def write(result: RunResult, path: Path) -> None:
         raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
 
 
-def read(path: Path) -> RunResult:
+def write_text(text: str, path: Path) -> None:
     """
-    Return the result that the document at *path* holds, compressed or not.
+    Write *text*, as a renderer made it, to *path*: whole, or not at all.
 
     Raises:
-        DocumentError: it cannot be read, was cut short, or is no result document; one line says why.
+        DocumentError: it cannot be written, and what was there before is still there; one line says why.
+
+    """
+    try:
+        write_whole(path, text.encode(errors="backslashreplace"))
+    except (DocumentError, OSError, ValueError) as error:
+        raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
+
+
+def read(path: Path) -> RunResult:
+    """
+    Return the result that the document at *path* holds, compressed or not; of a baseline what it stands for.
+
+    Raises:
+        DocumentError: it cannot be read, was cut short, or is no such document; one line says why.
 
     """
     try:
         content = path.read_bytes()
         if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
-        return document.loads(content.decode("utf-8-sig"))
+        return loads(content.decode("utf-8-sig"))
     except (DocumentError, OSError, EOFError, ValueError, zlib.error) as error:
         raise DocumentError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
+
+
+def loads(text: str) -> RunResult:
+    """
+    Return the result that a document or a baseline holds.
+
+    Raises:
+        DocumentError: *text* was cut short, or is neither; one line says why.
+
+    """
+    found = document.parse(text)
+    is_baseline = isinstance(found, dict) and str(found.get("schema")).startswith("memguard-baseline/")
+    return baseline.from_dict(found) if is_baseline else document.from_dict(found)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -117,6 +152,69 @@ def _shown(path: Path) -> str:
     return text if text.isprintable() else repr(text)
 
 
+# -- baselines -------------------------------------------------------------------------------------------------------
+
+
+def save_baseline(result: RunResult, name: str, root: Path) -> Path:
+    """
+    Keep what *result* leaks as baseline *name* of its environment below *root*, and return its file.
+
+    Raises:
+        DocumentError: it cannot be written, and what was there before is still there; one line says why.
+
+    """
+    path = _baselines(root) / name / f"{environment_key(result.environment)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, baseline.dumps(result).encode("ascii"))
+    except (DocumentError, OSError, ValueError) as error:
+        raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
+    return path
+
+
+def find_baseline(given: str, key: str, root: Path, folder: Path) -> Path | None:
+    """
+    Return the file that *given*, a name or a path, stands for; None where there is none.
+
+    Args:
+        given: The name of a baseline, or the path of a baseline or of a result document.
+        key: The environment to compare: of several files of one baseline the one made in the most similar place.
+        root: Where ``.memguard`` is.
+        folder: Where relative paths begin.
+
+    """
+    path = folder / os.path.expanduser(given)  # noqa: PTH111 - Path.expanduser raises where there is no home
+    has_path = given.endswith((".json", ".gz")) or "/" in given or os.sep in given
+    places = [path] if has_path else [_baselines(root) / given, path]
+    for place in places:
+        with suppress(OSError, ValueError):
+            if place.is_dir():
+                files = sorted(place.glob("*.json"), key=lambda file: (-_likeness(file.stem, key), file.name))
+                if files:
+                    return files[0]
+            elif place.exists():
+                return place
+    return None
+
+
+def baseline_names(root: Path) -> tuple[str, ...]:
+    """Return the names of the baselines below *root*."""
+    try:
+        return tuple(sorted(entry.name for entry in _baselines(root).iterdir() if any(entry.glob("*.json"))))
+    except OSError:
+        return ()
+
+
+def _baselines(root: Path) -> Path:
+    return root / FOLDER / "baselines"
+
+
+def _likeness(key: str, other: str) -> int:
+    """Return how many parts of two environment keys are the same, the whole above all."""
+    parts = set(other.split("-"))
+    return 100 * (key == other) + sum(part in parts for part in key.split("-"))
+
+
 # -- where it was made -----------------------------------------------------------------------------------------------
 
 
@@ -128,6 +226,9 @@ def environment() -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "platform": f"{platform.system()}-{platform.release()}",  # platform.platform() starts a process (uname -p)
         "machine": platform.machine(),
+        "libc": _libc(),
+        "allocator": _allocator(),
+        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "cpu_count": os.cpu_count(),
         "pytest": packages.get("pytest"),
         "memory_limit_bytes": _memory_limit(),
@@ -182,6 +283,21 @@ def _git(folder: str | os.PathLike[str], *arguments: str) -> str | None:
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return done.stdout.decode(errors="replace").strip()
+
+
+def _libc() -> str | None:
+    """Return name and version of the C library, as in ``glibc2.36``; None where it does not tell."""
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").replace(" ", "") or None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _allocator() -> str:
+    """Return what serves small objects, and what replaces the C library's own allocator."""
+    loaded = re.findall(r"(jemalloc|tcmalloc|mimalloc)", os.environ.get("LD_PRELOAD", ""))
+    python = _variable("PYTHONMALLOC") or ("mimalloc" if sysconfig.get_config_var("Py_GIL_DISABLED") else "pymalloc")
+    return "+".join([python, *dict.fromkeys(loaded)])
 
 
 def _memory_limit() -> int | None:

@@ -422,7 +422,8 @@ def test_environment() -> None:
     found = store.environment()
 
     assert list(found) == [
-        "python", "implementation", "platform", "machine", "cpu_count", "pytest", "memory_limit_bytes", "packages",
+        "python", "implementation", "platform", "machine", "libc", "allocator", "free_threaded", "cpu_count", "pytest",
+        "memory_limit_bytes", "packages",
     ]  # fmt: skip
     assert found["python"].startswith("{}.{}.{}".format(*sys.version_info))
     assert found["implementation"].lower() == sys.implementation.name

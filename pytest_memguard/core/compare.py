@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Finding, RunResult, SubjectResult
 
-__all__ = ["ACCEPTED", "FAIL_ON", "KINDS", "Known", "compare", "failing", "to_dict"]
+__all__ = ["ACCEPTED", "FAIL_ON", "KINDS", "Known", "compare", "estimate_of", "failing", "to_dict"]
 
 KINDS = ("new", "worse", "known", "better", "gone")
 #: What fails a comparison -> the kinds that do.
@@ -62,7 +62,7 @@ class _Leak:
     def add(self, finding: Finding, result: SubjectResult) -> None:
         """Take a finding; of two of one test (a matrix of environments) the larger counts."""
         ids = self.growth.setdefault(finding.metric, {})
-        grown = _estimate(finding, result)
+        grown = estimate_of(finding, result)
         if result.id not in ids or ids[result.id].point < grown.point:
             ids[result.id] = grown
 
@@ -207,7 +207,7 @@ def _leaks(results: Iterable[SubjectResult]) -> dict[_Key, _Leak]:
     return leaks
 
 
-def _estimate(finding: Finding, result: SubjectResult) -> Estimate:
+def estimate_of(finding: Finding, result: SubjectResult) -> Estimate:
     """Return the growth a run with its interval, which is wide where growth comes too rarely for a slope."""
     slope = finding.trend.slope
     if slope.point > 0:

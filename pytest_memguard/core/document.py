@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from pytest_memguard.core.ladder import Plan
     from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RunResult, SubjectResult
 
-__all__ = ["SCHEMA", "dumps", "from_dict", "loads", "result_from_dict", "result_to_dict", "to_dict"]
+__all__ = [
+    "SCHEMA", "dumps", "from_dict", "loads", "parse", "result_from_dict", "result_to_dict", "to_dict", "version_of",
+]  # fmt: skip
 
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
 
@@ -63,7 +65,7 @@ def _frame(result: RunResult) -> dict[str, Any]:
     """Return the document, its results left empty."""
     return {
         "schema": SCHEMA,
-        "tool": {"name": TOOL, "version": _version(result.environment)},
+        "tool": {"name": TOOL, "version": version_of(result.environment)},
         "started_at": result.started_at,
         "duration_s": result.duration_s,
         "environment": dict(result.environment),
@@ -135,7 +137,7 @@ def _cause_to_dict(cause: Cause) -> dict[str, Any]:
     }
 
 
-def _version(environment: Mapping[str, Any]) -> str:
+def version_of(environment: Mapping[str, Any]) -> str:
     """Return the version that measured, which need not be the one that writes (``memguard merge``)."""
     packages = environment.get("packages")
     version = packages.get(TOOL) if isinstance(packages, dict) else None
@@ -229,6 +231,17 @@ def loads(text: str) -> RunResult:
         DocumentError: *text* is not JSON, was cut short, or is no result document; one line says what and where.
 
     """
+    return from_dict(parse(text))
+
+
+def parse(text: str) -> Any:  # noqa: ANN401 - whatever it holds
+    """
+    Return what *text* holds, as dicts, lists, text and numbers.
+
+    Raises:
+        DocumentError: *text* is not JSON, or was cut short; one line says where.
+
+    """
     constants: list[str] = []
 
     def read_constant(name: str) -> float:
@@ -244,7 +257,7 @@ def loads(text: str) -> RunResult:
         raise DocumentError(f"this is not JSON: {shown(str(error))}") from error
     if constants:
         raise DocumentError(first_misfit(content) or f"{constants[0]} is not JSON")
-    return from_dict(content)
+    return content
 
 
 def from_dict(content: Mapping[str, Any]) -> RunResult:

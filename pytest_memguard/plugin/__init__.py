@@ -57,6 +57,12 @@ class _Receiver:
             _guarding().take_over(self._config, report)
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - an xdist class
+        """Give a worker the baseline."""
+        if options.is_guarding(self._config):
+            _guarding().hand_over(self._config, node)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """Take over a finished worker's own figures, or its complaint."""
         if {"memguard", "memguard-error"} & set(getattr(node, "workeroutput", ())):
@@ -81,6 +87,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say what was found."""
     if options.is_guarding(config):
         _guarding().summarize(terminalreporter, config)
+        from pytest_memguard.plugin import ci  # noqa: PLC0415 - only where something is shown
+
+        ci.tell(terminalreporter, config)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
+from pytest_memguard.core.compare import ACCEPTED
 from pytest_memguard.core.values import Level
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Acceptance:
             refusal = self._accepted.refusal(result, self._today)
             return replace(result, notes=(*result.notes, refusal)) if refusal else result
         findings = tuple(replace(finding, status=_KNOWN) for finding in result.findings)
-        note = f"accepted until {entry.until}: {entry.reason}"
+        note = f"{ACCEPTED}{entry.until}: {entry.reason}"
         return replace(result, findings=findings, notes=(*result.notes, note))
 
     def lines(self, results: Sequence[SubjectResult], *, is_whole: bool) -> list[str]:

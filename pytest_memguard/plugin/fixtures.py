@@ -16,8 +16,7 @@ from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
 from pytest_memguard.engine.watch import Budget, Watch
 from pytest_memguard.errors import LeakError
-from pytest_memguard.plugin import guarding, repeat, surroundings
-from pytest_memguard.plugin.acceptance import is_accepted
+from pytest_memguard.plugin import baselines, guarding, repeat, surroundings
 from pytest_memguard.plugin.explaining import about_function
 from pytest_memguard.plugin.plans import PATIENCE_S, plan_for
 from pytest_memguard.renderers import terminal
@@ -101,7 +100,7 @@ class MemoryGuard:
             return not_measured(identity, Level.SKIPPED, "the test around it is being measured")
         result = self._explained(assess(self._measured(subject), identity), subject, function)
         self._guard.add(result)
-        if result.verdict.level is Level.LEAK and not is_accepted(result):
+        if result.verdict.level is Level.LEAK and baselines.may_fail(result, self._fail_on):
             raise LeakError(terminal.failure(result))
         return result
 
@@ -135,7 +134,11 @@ class MemoryGuard:
         explaining = self._guard.explaining
         with self._surrounded():
             result = explaining.explained(result, subject, self._recorder(), about, self._mark.reset)
-        return guarding.guarding_of(self._request.config).acceptance.judged(result)
+        return guarding.guarding_of(self._request.config).judged(result)
+
+    @property
+    def _fail_on(self) -> str:
+        return guarding.guarding_of(self._request.config).settings.fail_on
 
     @contextmanager
     def _surrounded(self) -> Iterator[None]:

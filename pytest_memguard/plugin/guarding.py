@@ -14,7 +14,7 @@ import pytest
 from pytest_memguard import marks
 from pytest_memguard.core.values import Control, RunResult, SubjectResult
 from pytest_memguard.errors import ConfigError, DocumentError
-from pytest_memguard.plugin import options
+from pytest_memguard.plugin import baselines, options
 from pytest_memguard.plugin.acceptance import Acceptance
 from pytest_memguard.plugin.acceptance import read as read_acceptance
 
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from pytest_memguard.plugin.session import Guard
 
 __all__ = [
-    "Guarding", "collected", "finish", "guard_of", "guarding_of", "id_of", "is_worker", "start", "summarize",
-    "take_over", "take_over_worker", "worker_of",
+    "Guarding", "collected", "finish", "guard_of", "guarding_of", "hand_over", "id_of", "is_worker", "start",
+    "summarize", "take_over", "take_over_worker", "worker_of",
 ]  # fmt: skip
 
 _GUARD = "memguard-guard"
-#: Contract options whose rooms are not built yet; silence would look like success.
-_LATER = {"html": "--memguard-html", "save": "--memguard-save", "baseline": "--memguard-baseline"}
 
 
 @dataclass(slots=True)
@@ -38,6 +36,7 @@ class Guarding:
 
     settings: Settings
     acceptance: Acceptance = field(default_factory=Acceptance)
+    baseline: baselines.Baseline = field(default_factory=baselines.Baseline)
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     began_s: float = field(default_factory=time.monotonic)
     process: int = field(default_factory=os.getpid)
@@ -47,6 +46,7 @@ class Guarding:
     repeat_s: float = 0.0
     plain_s: float = 0.0
     problem: str = ""
+    kept: str = ""
     _places: dict[tuple[str, str, str | None], int] = field(default_factory=dict)
 
     def add(self, result: SubjectResult) -> None:
@@ -57,6 +57,10 @@ class Guarding:
         else:
             self._places[key] = len(self.results)
             self.results.append(result)
+
+    def judged(self, result: SubjectResult) -> SubjectResult:
+        """Return *result* with what is known of its findings: accepted, or in the baseline."""
+        return self.baseline.judged(self.acceptance.judged(result))
 
     def result(self) -> RunResult:
         """Return the session as far as it has come; where and of which commit is the document's business."""
@@ -82,20 +86,12 @@ def start(config: pytest.Config) -> Guarding:
     if options.KEY not in config.stash:
         try:
             settings = options.read_settings(config)
-            _refuse_later(settings)
             acceptance = read_acceptance(config)
+            baseline = baselines.read(config, settings)
         except ConfigError as error:
             raise pytest.UsageError(str(error)) from error
-        config.stash[options.KEY] = Guarding(settings, acceptance)
+        config.stash[options.KEY] = Guarding(settings, acceptance, baseline)
     return guarding_of(config)
-
-
-def _refuse_later(settings: Settings) -> None:
-    for key, option in _LATER.items():
-        if getattr(settings, key) is not None:
-            raise ConfigError(f"{settings.origin(key)}: {option} is not available in this version; leave it out")
-    if settings.fail_on == "new":
-        raise ConfigError(f"{settings.origin('fail_on')} = 'new' needs a baseline, which this version cannot keep yet")
 
 
 def guarding_of(config: pytest.Config) -> Guarding:
@@ -174,6 +170,13 @@ def id_of(item: pytest.Item) -> str:
     return item.nodeid.removesuffix(f"@{'_'.join(sorted(groups))}")
 
 
+def hand_over(config: pytest.Config, node: Any) -> None:  # noqa: ANN401 - an xdist class
+    """Give a worker the baseline, which may be in a place that it cannot read."""
+    guarding = guarding_of(config)
+    if guarding.settings.baseline is not None:
+        baselines.hand_to_worker(guarding.baseline, node.workerinput)
+
+
 def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a report with an attribute of ours
     """Add the results that came with a worker's report."""
     from pytest_memguard.core import document  # noqa: PLC0415 - only under xdist
@@ -221,17 +224,25 @@ def finish(session: pytest.Session) -> None:
         }
         # Text: execnet takes few types, and stops at half a surrogate pair.
         config.workeroutput["memguard"] = json.dumps(figures)  # type: ignore[attr-defined] # xdist's
-    elif guarding.settings.json is not None:
-        _write(config, guarding, guarding.settings.json)
+    elif any(getattr(guarding.settings, key) is not None for key in ("json", "html", "save")):
+        _write(session, guarding)
 
 
-def _write(config: pytest.Config, guarding: Guarding, path: str) -> None:
+def _write(session: pytest.Session, guarding: Guarding) -> None:
     from pytest_memguard import store  # noqa: PLC0415 - only where a document is written
     from pytest_memguard.config import output_path  # noqa: PLC0415 - see above
 
+    config, settings = session.config, guarding.settings
+    result = replace(guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath))
     try:
-        result = replace(guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath))
-        store.write(result, output_path(path, config.invocation_params.dir))
+        if settings.json is not None:
+            store.write(result, output_path(settings.json, config.invocation_params.dir))
+        if settings.html is not None:
+            from pytest_memguard.renderers import html  # noqa: PLC0415 - the templates' engine, where a page is made
+
+            store.write_text(html.render(result), output_path(settings.html, config.invocation_params.dir))
+        if settings.save is not None:
+            guarding.kept = baselines.save(session, result, settings.save)
     except DocumentError as error:
         guarding.problem = str(error)
 
@@ -245,6 +256,7 @@ def summarize(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: AN
     text = registry.renderers()["terminal"](guarding.result(), verbosity=verbosity) if guarding.results else ""  # type: ignore[call-arg] # the built-in takes it
     notes = [*guarding.missing, *([guarding.problem] if guarding.problem else [])]
     notes += guarding.acceptance.lines(guarding.results, is_whole=_is_whole(config))
+    notes += [*guarding.baseline.lines(guarding.result()), *([guarding.kept] if guarding.kept else [])]
     if not text and not notes:
         return
     if verbosity >= 0:

@@ -23,8 +23,7 @@ from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Budget, Record, Watch
 from pytest_memguard.errors import LeakError, SubjectFailed
-from pytest_memguard.plugin import limits, repeat
-from pytest_memguard.plugin.acceptance import is_accepted
+from pytest_memguard.plugin import baselines, ci, limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.explaining import Explaining, about_item
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
@@ -150,6 +149,7 @@ class Guard:
             drop_doctest_globals(item)
             self._guarding.plain_s += self._plain_s
             self._credit.earn(self._plain_s)
+        ci.note_properties(item, report, self._waiting)
         self._hand_over(report)
         return report
 
@@ -268,7 +268,7 @@ class Guard:
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
                 result = self._judged(self._measured(item, subject, mark), identity, item)
-                result = self._guarding.acceptance.judged(self._explained(result, subject, item, mark))
+                result = self._guarding.judged(self._explained(result, subject, item, mark))
                 self.add(result)
                 error = self._leak_error(result)
             if error is None and limits.has_limits(item) and self._settings.fail_on != "never":
@@ -381,8 +381,9 @@ class Guard:
     # -- what comes of it ---------------------------------------------------------------------------------------------
 
     def _leak_error(self, result: SubjectResult) -> LeakError | None:
-        fails = {"leak": (Level.LEAK,), "growing": (Level.LEAK, Level.GROWING), "never": ()}[self._settings.fail_on]
-        if result.verdict.level not in fails or is_accepted(result):
+        fail_on = self._settings.fail_on
+        fails = {"growing": (Level.LEAK, Level.GROWING), "never": ()}.get(fail_on, (Level.LEAK,))
+        if result.verdict.level not in fails or not baselines.may_fail(result, fail_on):
             return None
         return LeakError(terminal.failure(result))
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.causes import causes, cheapest, expected_loss
+from pytest_memguard.core.compare import ACCEPTED
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
+from pytest_memguard.renderers._comparison import change_counts, comparison, run_label
 from pytest_memguard.renderers._failure import command, failure, short
 from pytest_memguard.renderers._words import (
     LONGEST_NOUN,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Cause, Control, Metric, Phase, RunResult, SubjectResult
 
-__all__ = ["failure", "plain", "short", "status", "summary"]
+__all__ = ["change_counts", "comparison", "failure", "plain", "run_label", "short", "status", "summary"]
 
 _MOST_LEAKS = 20
 _MOST_BOUNDED = 10
@@ -161,7 +163,7 @@ def _below(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: 
 
 def _verdict(result: SubjectResult) -> str:
     if result.findings and all(finding.status == "known" for finding in result.findings):
-        return "accepted"
+        return "accepted" if any(note.startswith(ACCEPTED) for note in result.notes) else "known"
     return f"{result.verdict.level.value} {score_text(result)}"
 
 
