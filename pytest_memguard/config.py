@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "CHECKS", "EXPLAIN", "FAIL_ON", "FILE_KEYS", "FLAG_KEYS", "KEYS", "MODES", "POLICIES", "Settings", "check_paths",
-    "layer", "nearest", "output_path", "read_pyproject", "read_value", "shown",
+    "CHECKS", "CI", "EXPLAIN", "FAIL_ON", "FILE_KEYS", "FLAG_KEYS", "KEYS", "MODES", "POLICIES", "Settings",
+    "check_paths", "layer", "nearest", "output_path", "read_pyproject", "read_value", "shown",
 ]  # fmt: skip
 
 CHECKS = ("marked", "all", "off")
@@ -28,6 +28,7 @@ MODES = ("quick", "standard", "deep", "native")
 FAIL_ON = ("leak", "growing", "new", "never")
 POLICIES = ("calibrated", "points", "correlation", "growth", "any", "all")
 EXPLAIN = ("auto", "off", "always", "native")
+CI = ("auto", "off", "github")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Settings:
     save: str | None = None
     baseline: str | None = None
     explain: str = "auto"
+    ci: str = "auto"
     origins: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def origin(self, key: str) -> str:
@@ -244,6 +246,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "save": _save_name,
     "baseline": _text,
     "explain": _one_of(EXPLAIN),
+    "ci": _one_of(CI),
 }
 _NUMBERS = frozenset({"confidence", "max_runs", "budget_s"})
 KEYS = tuple(_READERS)

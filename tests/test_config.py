@@ -71,6 +71,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         save=None,
         baseline=None,
         explain="auto",
+        ci="auto",
     )
 
 
@@ -184,6 +185,7 @@ ACCEPTED = [
     ("baseline", "main", "main"),
     ("baseline", "../base/memguard.json", "../base/memguard.json"),
     ("explain", "always", "always"),
+    ("ci", "github", "github"),
 ]
 REFUSED = [
     ("check", "true"),
@@ -217,6 +219,7 @@ REFUSED = [
     ("html", ""),
     ("baseline", ""),
     ("explain", "on"),
+    ("ci", "gitlab"),
 ]
 
 
@@ -402,6 +405,7 @@ def test_settings_can_stand_in_a_document() -> None:
         "save": None,
         "baseline": None,
         "explain": "auto",
+        "ci": "auto",
     }
 
 
@@ -631,6 +635,7 @@ def test_every_option_reaches_its_setting(project: pytest.Pytester) -> None:
         "--memguard-save=mine",
         "--memguard-baseline=main",
         "--memguard-explain=always",
+        "--memguard-ci=off",
     )
 
     assert settings == Settings(
@@ -646,6 +651,7 @@ def test_every_option_reaches_its_setting(project: pytest.Pytester) -> None:
         save="mine",
         baseline="main",
         explain="always",
+        ci="off",
     )
     assert {where for _, where in settings.origins} == {
         "command line: --memguard",
@@ -658,6 +664,7 @@ def test_every_ini_key_reaches_its_setting(project: pytest.Pytester) -> None:
     values = {
         "check": "all", "mode": "deep", "fail_on": "new", "confidence": "90", "policy": "all", "max_runs": "33",
         "budget_s": "2", "json": "a.json", "html": "a.html", "baseline": "main", "explain": "off",
+        "ci": "off",
     }  # fmt: skip
     project.makeini("[pytest]\n" + "\n".join(f"memguard_{key} = {value}" for key, value in values.items()))
 

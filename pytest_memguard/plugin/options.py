@@ -42,6 +42,8 @@ _OPTIONS = (
      "Compare with this baseline; leaks that it knows do not fail."),
     ("--memguard-explain", "auto/off/always", "memguard_explain",
      "The extra pass with stacks and paths (default: auto, for what is not clean)."),
+    ("--memguard-ci", "auto/off/github", "memguard_ci",
+     "Annotations and the summary of the step (default: auto, in GitHub Actions)."),
 )  # fmt: skip
 _INI_KEYS = ("memguard_check", *(key for _, _, key, _ in _OPTIONS if key))
 

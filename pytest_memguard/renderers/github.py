@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._notices import notices
+from pytest_memguard.renderers.notices import notices
 from pytest_memguard.renderers._words import counted, plain, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_memguard.core.values import RunResult
-    from pytest_memguard.renderers._notices import Notice
+    from pytest_memguard.renderers.notices import Notice
 
 __all__ = ["MOST", "commands", "render"]
 

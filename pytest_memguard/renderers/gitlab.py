@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._notices import notices
+from pytest_memguard.renderers.notices import notices
 from pytest_memguard.renderers._words import plain, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_memguard.core.values import RunResult
-    from pytest_memguard.renderers._notices import Notice
+    from pytest_memguard.renderers.notices import Notice
 
 __all__ = ["render"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._notices import growing, notices
+from pytest_memguard.renderers.notices import growing, notices
 from pytest_memguard.renderers._words import counted, plain, shortened
 from pytest_memguard.renderers.terminal import failure, summary
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_memguard.core.values import RunResult
-    from pytest_memguard.renderers._notices import Notice
+    from pytest_memguard.renderers.notices import Notice
 
 __all__ = ["COMMENT_BYTES", "MARKER", "SUMMARY_BYTES", "code", "fence", "fitted", "render", "step_summary"]
 

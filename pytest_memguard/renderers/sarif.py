@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._notices import began, notices
+from pytest_memguard.renderers.notices import began, notices
 from pytest_memguard.renderers._words import plain, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_memguard.core.values import RunResult
-    from pytest_memguard.renderers._notices import Notice, Place
+    from pytest_memguard.renderers.notices import Notice, Place
 
 __all__ = ["render"]
 

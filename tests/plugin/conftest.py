@@ -168,7 +168,7 @@ def _write(project: Mapping[str, str] | Path, folder: Path) -> None:
 
 def _environment(more: Mapping[str, str], *, loads_all: bool) -> dict[str, str]:
     """Return this process's environment without what belongs to the session that runs here."""
-    foreign = ("MEMGUARD_", "PYTEST_", "COV_", "HYPOTHESIS_")
+    foreign = ("MEMGUARD_", "PYTEST_", "COV_", "HYPOTHESIS_", "GITHUB_", "GITLAB_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     if not loads_all:
         kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

@@ -32,7 +32,7 @@ from pytest_memguard.core.values import (
     Verdict,
 )
 from pytest_memguard.renderers import github, markdown
-from pytest_memguard.renderers._notices import notices, rebased
+from pytest_memguard.renderers.notices import notices, rebased
 from pytest_memguard.renderers.junit import properties
 
 FORMATS = ("github", "gitlab", "junit", "markdown", "sarif")
