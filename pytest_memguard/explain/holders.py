@@ -19,6 +19,7 @@ from array import array
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import compress
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +219,8 @@ def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
 def _alike(tracked: list[Any], kinds: set[int]) -> list[Any]:
     # A function of its own: up to 3.11 a comprehension keeps the list in a cell, and a cell that is older than the list
     # stands in it. That cycle would hold every object of this moment until the whole heap is collected.
-    return [one for one in tracked if id(type(one)) in kinds and one is not tracked]
+    found = compress(tracked, map(kinds.__contains__, map(id, map(type, tracked))))
+    return [one for one in found if one is not tracked]
 
 
 def _untracked() -> list[dict[Any, Any]]:
@@ -231,8 +233,13 @@ def _untracked() -> list[dict[Any, Any]]:
     """
     if sys.version_info >= (3, 14):
         return []
-    named = {id(value): value for module in list(sys.modules.values()) for value in list(attributes(module).values())}
-    owners = [value for value in named.values() if id(type(value)) not in _ATOMS]
+    named = {
+        id(value): value
+        for module in list(sys.modules.values())
+        for value in list(attributes(module).values())
+        if id(type(value)) not in _ATOMS
+    }
+    owners = [value for value in named.values() if type(value) is not dict]
     inner = [one for one in gc.get_referents(*owners) if type(one) is dict]
     found = [value for value in named.values() if type(value) is dict]
     found += inner
@@ -242,7 +249,7 @@ def _untracked() -> list[dict[Any, Any]]:
 
 
 _ATOMS = identities(
-    int, str, bytes, float, bool, type(None), dict, tuple, list, set, frozenset, ModuleType, FunctionType, type(len)
+    int, str, bytes, float, bool, type(None), tuple, list, set, frozenset, ModuleType, FunctionType, type(len)
 )
 
 

@@ -72,7 +72,8 @@ def identities(*kinds: type) -> frozenset[int]:
 
 def kinds_of(objects: Iterable[object]) -> dict[int, type]:
     """Return the types of objects, by identity."""
-    return {id(kind): kind for kind in map(type, objects)}
+    types = list(map(type, objects))
+    return dict(zip(map(id, types), types, strict=True))
 
 
 def attributes(owner: object) -> dict[Any, Any]:
