@@ -58,6 +58,7 @@ class _BuiltIns:
 
         return {
             "terminal": summary,
+            "html": _later("html"),
             "junit": _later("junit"),
             "github": _later("github"),
             "markdown": _later("markdown"),

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TypeGrowth,
     )
 
-__all__ = ["command", "failure", "short"]
+__all__ = ["command", "failure", "held_by", "shape_words", "short"]
 
 #: A failing test fits one screen of 24 lines; pytest puts a few columns of its own before each.
 _LINES, _COLUMNS = 24, 100
@@ -105,10 +105,15 @@ def _head(result: SubjectResult) -> list[str]:
 
 
 def _shape(findings: Sequence[Finding]) -> str:
-    words = {noun_of(finding.metric): _SHAPES[finding.trend.shape] for finding in findings}
+    words = {noun_of(finding.metric): shape_words(finding) for finding in findings}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{noun}: {word}" for noun, word in words.items())
+
+
+def shape_words(finding: Finding) -> str:
+    """Return what a finding's readings do, in words."""
+    return _SHAPES[finding.trend.shape]
 
 
 def _labelled(label: str, lines: Iterable[str]) -> list[str]:
@@ -139,7 +144,7 @@ def _sections(result: SubjectResult) -> dict[str, list[str]]:
     advice = dict.fromkeys(plain(finding.advice) for finding in findings)
     return {
         "grew": _grown(result),
-        "held by": _held_by(result),
+        "held by": held_by(result),
         "made at": [_site(site) for site in sites],
         "types": [_type(growth) for growth in types],
         "path": [line for path in paths for line in _path(path)],
@@ -181,7 +186,8 @@ def _names(names: Iterable[str], room: int) -> str:
     return next((text for text in texts if columns_of(text) <= room), shortened(texts[-1], room))
 
 
-def _held_by(result: SubjectResult) -> list[str]:
+def held_by(result: SubjectResult) -> list[str]:
+    """Return who keeps what grew, in a line; empty where nothing is known of it."""
     holder = result.holder
     if holder.kind == "native":
         return [_native(result)]

@@ -1,0 +1,357 @@
+"""What a page says of the results: the verdict in a sentence, and of each cause how much, how sure, who and where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from pytest_memguard.core.causes import cheapest, expected_loss
+from pytest_memguard.core.units import Unit, amount, signed
+from pytest_memguard.core.values import Level, Phase
+from pytest_memguard.renderers import charts
+from pytest_memguard.renderers._failure import command, held_by, shape_words
+from pytest_memguard.renderers._scores import policies
+from pytest_memguard.renderers._words import (
+    counted,
+    growth_text,
+    joined,
+    limit_text,
+    noun_in_full,
+    noun_of,
+    rate_of,
+    score_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RetentionPath, SubjectResult
+
+__all__ = ["LEVELS", "Entry", "Sentence", "entry", "sentence", "verdict_word", "why_quiet"]
+
+LEVELS = {
+    Level.LEAK: "leak",
+    Level.GROWING: "growing, not decided",
+    Level.BOUNDED: "bounded",
+    Level.SETTLED: "settled",
+    Level.CLEAN: "clean",
+    Level.UNMEASURED: "not measured",
+    Level.SKIPPED: "skipped",
+}
+_UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
+_GROWS = (Level.LEAK, Level.GROWING)
+#: Metrics of one result that are drawn; all of them stand in the table.
+_MOST_CHARTS = 3
+_MOST_COLUMNS = 8
+
+
+# -- the verdict -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The verdict: ``kind`` for its colour (leak, growing, ok, none), one word, and the sentence."""
+
+    kind: str
+    word: str
+    text: str
+
+
+def sentence(results: Sequence[SubjectResult]) -> Sentence:
+    """Say in a sentence what became of *results*."""
+    checked = [one for one in results if one.verdict.level not in _UNANSWERED]
+    leaks = [one for one in results if one.verdict.level is Level.LEAK]
+    new = [one for one in leaks if not is_accepted(one)]
+    growing = [one for one in results if one.verdict.level is Level.GROWING]
+    noun = "test" if all(one.kind == "test" for one in results) else "subject"
+    total = counted(len(checked), noun)
+    left = f" {counted(len(results) - len(checked), noun)} could not be measured or was left out."
+    rest = left.replace("was", "were") if len(results) - len(checked) > 1 else left
+    rest = rest if len(results) > len(checked) else ""
+    if new:
+        text = f"{amount(len(new), Unit.COUNT)} of {total} keeps" if len(new) == 1 else f"{len(new)} of {total} keep"
+        return Sentence("leak", "Leak", f"{text} more memory or resources with every run.{_worst(new)}{rest}")
+    if not checked:
+        return Sentence("none", "Nothing checked", f"No verdict was reached.{rest}")
+    if growing:
+        verb = "grows" if len(growing) == 1 else "grow"
+        text = (
+            f"{amount(len(growing), Unit.COUNT)} of {total} still {verb}, too little or too unevenly to call it a leak."
+        )
+        return Sentence("growing", "Not decided", f"{text}{rest}")
+    known = f" Accepted for a while: {counted(len(leaks), 'known leak')}." if leaks else ""
+    fewest = counted(min(one.runs for one in checked), "run")
+    seen = f"In {total}, nothing that can be counted kept growing; each was judged over {fewest} or more."
+    return Sentence("ok", "No new leak found" if leaks else "No leak found", f"{seen}{known}{rest}")
+
+
+def _worst(leaks: Sequence[SubjectResult]) -> str:
+    worst = max(leaks, key=expected_loss)
+    grown = joined([growth_text(finding.metric, rate_of(finding, worst)) for finding in worst.findings])
+    return f" The dearest, {worst.id}, gains {grown} a run." if grown else ""
+
+
+def is_accepted(result: SubjectResult) -> bool:
+    """Whether all that grows is known and accepted for a while."""
+    return bool(result.findings) and all(finding.status == "known" for finding in result.findings)
+
+
+def verdict_word(result: SubjectResult) -> str:
+    """Return the verdict in a word."""
+    return "accepted" if is_accepted(result) and result.verdict.level is Level.LEAK else result.verdict.level.value
+
+
+def why_quiet(result: SubjectResult) -> str:
+    """Say why growth that was seen is no leak, and who it was."""
+    holder = result.holder
+    if holder.kind == "bounded" and holder.name:
+        return f"{result.verdict.reason}: {holder.name}, {limit_text(holder.limit)}"
+    return result.verdict.reason
+
+
+# -- one cause -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One chart: drawn, in words, and what its lines mean."""
+
+    drawn: Markup
+    about: str
+    legend: tuple[tuple[str, str], ...]
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One phase in the table of readings: its name, and for each reading the run and what each metric had gained."""
+
+    name: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was made: how much of it stays, its line, and the calls that led there."""
+
+    where: str
+    kept: str
+    source: str
+    stack: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One hop of a retention path."""
+
+    name: str
+    kind: str
+    type: str
+    grows: str
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One cause, as the template shows it; in detail the one of its results that is measured again fastest.
+
+    Attributes:
+        members: Identities of the results, for the links from the table of all.
+
+    """
+
+    key: str
+    members: tuple[int, ...]
+    level: str
+    verdict: str
+    score: str
+    title: str
+    fingerprint: str
+    grown: str
+    loss: str
+    example: str
+    names: tuple[str, ...]
+    amounts: tuple[tuple[str, str, str, str, str, str], ...]
+    resources: tuple[str, ...]
+    held: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    plotted: Markup
+    columns: tuple[str, ...]
+    rungs: tuple[Rung, ...]
+    steps: tuple[tuple[str, ...], ...]
+    reason: str
+    policies: tuple[tuple[str, str, str, bool], ...]
+    paths: tuple[tuple[tuple[Link, ...], tuple[str, ...]], ...]
+    places: tuple[Place, ...]
+    types: tuple[tuple[str, str, str], ...]
+    advice: tuple[str, ...]
+    notes: tuple[str, ...]
+    command: str
+
+
+def entry(key: str, cause: Cause | None, group: Sequence[SubjectResult]) -> Entry:
+    """
+    Return what there is to say of one cause.
+
+    Args:
+        key: Id of its place in the page.
+        cause: None for a result that grows and has none.
+        group: Its results, one at least.
+
+    """
+    example = cheapest(group)
+    surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, not is_accepted(one), one.verdict.score))
+    findings = [one for one in example.findings if cause is None or one.fingerprint == cause.fingerprint]
+    rates = cause.growth if cause else [(one.metric, rate_of(one, example)) for one in findings]
+    metrics = _columns([one.metric for one in findings], example)
+    shown = charts.positions(example.readings, metrics[0]) if example.readings and metrics else []
+    drawn = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown))][:_MOST_CHARTS]
+    return Entry(
+        key=key,
+        members=tuple(map(id, group)),
+        level=surest.verdict.level.value,
+        verdict=verdict_word(surest),
+        score=score_text(surest),
+        title=(cause.text if cause else "") or example.id,
+        fingerprint=cause.fingerprint if cause else "",
+        grown=joined([growth_text(metric, rate) for metric, rate in rates], len(rates) or 1)
+        + (" a run" if rates else ""),
+        loss=amount(cause.loss_bytes if cause else expected_loss(example), Unit.BYTE),
+        example=example.id,
+        names=tuple(dict.fromkeys(one.id for one in group)),
+        amounts=tuple(_amount(one, example) for one in findings),
+        resources=tuple(dict.fromkeys(name for one in findings for name in one.names)),
+        held=tuple(held_by(example)),
+        pictures=tuple(_picture(key, number, *one, metrics) for number, one in enumerate(drawn)),
+        plotted=_plotted([chart for _, chart in drawn]),
+        columns=tuple(noun_in_full(metric) for metric in metrics),
+        rungs=tuple(_rungs(example.readings, metrics, shown)) if example.readings else (),
+        steps=tuple(_steps(example, metrics)),
+        reason=_reason(example),
+        policies=tuple(policies(example)),
+        paths=tuple(map(_path, dict.fromkeys(path for one in findings for path in one.paths))),
+        places=tuple(_places(findings)),
+        types=tuple(_types(findings)),
+        advice=tuple(dict.fromkeys(one.advice for one in findings if one.advice)),
+        notes=example.notes,
+        command="\n".join(command(example.id, columns=100)) if example.kind == "test" else "",
+    )
+
+
+def _amount(finding: Finding, result: SubjectResult) -> tuple[str, str, str, str, str, str]:
+    """Return metric, growth a run, its interval, the total, how it was read, and its shape."""
+    unit, slope = finding.metric.unit, finding.trend.slope
+    if not (isfinite(slope.low) and isfinite(slope.high)):
+        interval = "not known"
+    elif slope.low == slope.high:
+        interval = "exactly"
+    else:
+        level = amount(round(slope.level * 100, 1), Unit.COUNT)
+        interval = f"{amount(slope.low, unit)} to {amount(slope.high, unit)} ({level} %)"
+    read = "counted" if finding.metric.exact else "sampled"
+    grown = signed(rate_of(finding, result), unit)
+    return noun_in_full(finding.metric), grown, interval, signed(finding.total, unit), read, shape_words(finding)
+
+
+def _reason(result: SubjectResult) -> str:
+    ended = f" It ended early: {result.stopped}." if result.stopped else ""
+    return f"{result.verdict.level.value}, {score_text(result)} of 100: {result.verdict.reason}.{ended}"
+
+
+# -- readings --------------------------------------------------------------------------------------------------------
+
+
+def _columns(metrics: Sequence[Metric], result: SubjectResult) -> list[Metric]:
+    """Return the metrics of the table of readings: those that grew first, then what else was read."""
+    if result.readings is None:
+        return []
+    grown = [metric for metric in dict.fromkeys(metrics) if metric in result.readings.metrics]
+    moved = [one for one in result.readings.metrics if one not in grown and len(set(result.readings.column(one))) > 1]
+    return [*grown, *moved][:_MOST_COLUMNS] if len(grown) < _MOST_COLUMNS else grown
+
+
+def _rungs(readings: Readings, metrics: Sequence[Metric], shown: Sequence[int]) -> Iterator[Rung]:
+    columns = [charts.growth_since(readings, metric) for metric in metrics]
+    for phase, same in groupby(shown, key=readings.phases.__getitem__):
+        rows = [
+            (
+                amount(readings.runs[at], Unit.COUNT),
+                *(_cell(one[at], metric) for one, metric in zip(columns, metrics, strict=True)),
+            )
+            for at in same
+        ]
+        yield Rung(phase.value, tuple(rows))
+
+
+def _cell(reading: tuple[Phase, int, int], metric: Metric) -> str:
+    return signed(reading[2], metric.unit)
+
+
+def _steps(result: SubjectResult, metrics: Sequence[Metric]) -> Iterator[tuple[str, ...]]:
+    """Yield of each phase its runs, and what each metric gained in it."""
+    readings = result.readings
+    for phase in dict.fromkeys(readings.phases) if readings else ():
+        runs = readings.runs_of(phase) if readings else ()
+        columns = [(metric, readings.column(metric, phase)) for metric in metrics] if readings else []
+        gained = [signed(values[-1] - values[0], metric.unit) if values else "-" for metric, values in columns]
+        yield phase.value, counted(runs[-1] - runs[0], "run"), *gained
+
+
+def _picture(key: str, number: int, finding: Finding, chart: charts.Chart, metrics: Sequence[Metric]) -> Picture:
+    last, unit = chart.y[-1], chart.metric.unit
+    about = f"{signed(last, unit)} {noun_of(chart.metric)} over {counted(int(chart.x[-1] - chart.x[0]), 'run')}; "
+    slope = finding.trend.slope
+    about += f"fitted {signed(slope.point, unit)} a run; {shape_words(finding)}"
+    drawn = charts.svg(chart, f"{key}-g{number}", about)
+    return Picture(
+        drawn, about, tuple(charts.legend(chart)), metrics.index(chart.metric) if chart.metric in metrics else -1
+    )
+
+
+def _plotted(drawn: Sequence[charts.Chart]) -> Markup:
+    """Return the numbers of the charts as JSON that ends no element."""
+    if not drawn:
+        return Markup()
+    rungs = [[phase.value, first, last] for phase, first, last in drawn[0].rungs]
+    numbers = {"x": list(drawn[0].x), "rungs": rungs, "charts": [chart.plotted() for chart in drawn]}
+    text = json.dumps(numbers, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))  # noqa: S704 - escaped for where it stands
+
+
+# -- who and where ---------------------------------------------------------------------------------------------------
+
+
+def _path(path: RetentionPath) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+    """Return the hops, and the text of the path line by line."""
+    hops = tuple(
+        Link(
+            hop.name,
+            hop.kind,
+            hop.type,
+            f"{signed(hop.grows_per_run, Unit.COUNT)} a run" if hop.grows_per_run else "",
+            hop.suspect,
+        )
+        for hop in path.hops
+    )
+    return hops, tuple(path.text.splitlines())
+
+
+def _places(findings: Sequence[Finding]) -> Iterator[Place]:
+    for site in dict.fromkeys(site for finding in findings for site in finding.sites):
+        parts = [f"{signed(site.bytes_per_run, Unit.BYTE)}"] if site.bytes_per_run else []
+        number = signed(site.blocks_per_run, Unit.COUNT)
+        noun = "block" if site.bytes_per_run else "of it"
+        parts += [f"{number} {noun}{'s' if noun == 'block' and number != '+1' else ''}"] if site.blocks_per_run else []
+        where = f"{site.file}:{amount(site.line, Unit.COUNT)} {site.function}"
+        yield Place(where, f"{', '.join(parts) or '0'} a run", site.source, site.traceback)
+
+
+def _types(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
+    for one in dict.fromkeys(grown for finding in findings for grown in finding.types):
+        yield one.type, signed(one.count_per_run, Unit.COUNT), signed(one.bytes_per_run, Unit.BYTE)

@@ -1,0 +1,316 @@
+"""
+Readings -> a chart: what grew since the first reading, the line that was fitted, and what would have been accepted.
+
+Each phase of a measurement has its own base, so its growth is added to that of the phases before it. A chart is drawn
+twice from the same numbers: here as SVG, which needs no script and prints, and in the page by uPlot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from math import floor, isfinite, log10
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from pytest_memguard.core.trend import READINGS_NEEDED
+from pytest_memguard.core.units import Unit, amount, signed
+from pytest_memguard.core.values import Phase
+from pytest_memguard.renderers._words import noun_in_full, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pytest_memguard.core.values import Estimate, Finding, Metric, Readings, SubjectResult
+
+__all__ = ["Chart", "Line", "chart_of", "growth_since", "legend", "positions", "svg"]
+
+#: More points than this are thinned; spikes survive.
+_MOST_POINTS = 400
+_WIDTH, _HEIGHT = 640, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 12, 20, 38
+_TICKS = 5
+#: Room that a letter of a label takes, and a little more.
+_LETTER = 8
+_HEADROOM = 1.04
+_STEPS = {
+    Unit.COUNT: (1, 2, 5, 10),
+    Unit.SECOND: (1, 2, 5, 10),
+    Unit.BYTE: (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fitted line through (``x``, ``y``), from ``first`` to ``last`` run; the slope has an interval."""
+
+    first: float
+    last: float
+    x: float
+    y: float
+    slope: Estimate
+
+    def at(self, x: float, slope: float) -> float:
+        """Return the line's height at *x* where its slope is *slope*."""
+        return self.y + slope * (x - self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """
+    What is drawn of one metric.
+
+    Attributes:
+        x: Shape (n,), runs made before each reading.
+        y: Shape (n,), growth since the first reading, each phase's own growth added to that before it.
+        rungs: Each phase, with its first and last run.
+        line: None where too few readings were made, or no line through them is finite.
+        allowed: Growth a run that is accepted.
+        before: Points (run, growth) of the baseline, none where there is none.
+
+    """
+
+    metric: Metric
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    rungs: tuple[tuple[Phase, float, float], ...]
+    line: Line | None = None
+    allowed: float = 0.0
+    before: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def top(self) -> float:
+        """The highest value that is drawn, above zero."""
+        heights = [*self.y, *(height for _, height in self.before), self.allowed * max(self.x)]
+        if self.line:
+            heights += [self.line.at(self.line.last, slope) for slope in (self.line.slope.point, self.line.slope.high)]
+        # An interval may be a hundred times as wide as what was read; it is then cut off at the frame.
+        return min(max([*heights, 0.0]), 3 * max([*self.y, *(h for _, h in self.before), 1.0]))
+
+    @property
+    def bottom(self) -> float:
+        """The lowest value that is drawn, zero or below."""
+        return min(*self.y, *(height for _, height in self.before), 0.0, 0.0)
+
+    def plotted(self) -> dict[str, Any]:
+        """Return what the script draws from: numbers, and texts that ``units`` made of them."""
+        line = self.line
+        return {
+            "y": list(self.y),
+            "noun": noun_in_full(self.metric),
+            "xticks": [[at, amount(at, Unit.COUNT)] for at in _ticks(0.0, max(self.x), Unit.COUNT)],
+            "yticks": [[at, signed(at, self.metric.unit)] for at in _ticks(self.bottom, self.top, self.metric.unit)],
+            "top": self.top * _HEADROOM,
+            "allowed": self.allowed,
+            "line": line and [line.first, line.last, line.x, line.y, line.slope.point, line.slope.low, line.slope.high],
+            "before": [list(point) for point in self.before],
+        }
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def chart_of(
+    finding: Finding, result: SubjectResult, shown: Sequence[int], before: SubjectResult | None = None
+) -> Chart | None:
+    """
+    Return the chart of *finding*; None where its metric was not read.
+
+    Args:
+        finding: One of *result*.
+        result: With its readings.
+        shown: Positions of the readings that are drawn, as ``positions`` gives them.
+        before: What the same test did in the baseline.
+
+    """
+    readings, metric = result.readings, finding.metric
+    if readings is None or metric not in readings.metrics or not shown:
+        return None
+    points = growth_since(readings, metric)
+    plan = result.plan
+    return Chart(
+        metric,
+        tuple(points[at][1] for at in shown),
+        tuple(points[at][2] for at in shown),
+        _rungs(readings),
+        _line(readings, finding),
+        max(0.0, plan.accepted(metric)) if plan is not None else 0.0,
+        tuple(_before(before, metric)),
+    )
+
+
+def _before(result: SubjectResult | None, metric: Metric) -> Iterator[tuple[float, float]]:
+    if result and result.readings and metric in result.readings.metrics:
+        points = growth_since(result.readings, metric)
+        yield from (points[at][1:] for at in positions(result.readings, metric))
+
+
+def positions(readings: Readings, metric: Metric) -> list[int]:
+    """Return which readings a screen can show: all, or the lowest and the highest of each stretch."""
+    heights = [height for _, _, height in growth_since(readings, metric)]
+    if len(heights) <= _MOST_POINTS:
+        return list(range(len(heights)))
+    stretches = _MOST_POINTS // 2
+    edges = [len(heights) * at // stretches for at in range(stretches + 1)]
+    parts = [range(start, stop) for start, stop in pairwise(edges)]
+    return sorted({pick(part, key=heights.__getitem__) for part in parts for pick in (min, max)})
+
+
+def growth_since(readings: Readings, metric: Metric) -> list[tuple[Phase, int, int]]:
+    """Return phase, run and growth since the first reading, for each reading of *metric*."""
+    found: list[tuple[Phase, int, int]] = []
+    reached = 0
+    rows = zip(readings.phases, readings.runs, readings.column(metric), strict=False)
+    for phase, same in groupby(rows, key=lambda row: row[0]):
+        part = [(run, value) for _, run, value in same]
+        found += [(phase, run, reached + value - part[0][1]) for run, value in part]
+        reached = found[-1][2]
+    return found
+
+
+def _rungs(readings: Readings) -> tuple[tuple[Phase, float, float], ...]:
+    runs = zip(readings.phases, readings.runs, strict=False)
+    parts = [(phase, [run for _, run in same]) for phase, same in groupby(runs, key=lambda pair: pair[0])]
+    return tuple((phase, part[0], part[-1]) for phase, part in parts)
+
+
+def _line(readings: Readings, finding: Finding) -> Line | None:
+    """Return the fitted line, through the medians of what it was fitted to: the last part that is long enough."""
+    slope = finding.trend.slope
+    if not all(map(isfinite, (slope.point, slope.low, slope.high))):
+        return None
+    points = growth_since(readings, finding.metric)
+    for phase in (Phase.CONFIRM, Phase.CLIMB, Phase.SCREEN):
+        part = [(x, y) for one, x, y in points if one is phase]
+        if len(part) >= READINGS_NEEDED:
+            x = median(x for x, _ in part)
+            y = median(y - slope.point * (at - x) for at, y in part)
+            line = Line(part[0][0], part[-1][0], x, y, slope)
+            ends = [line.at(at, one) for at in (line.first, line.last) for one in (slope.low, slope.high, slope.point)]
+            return line if all(map(isfinite, ends)) else None
+    return None
+
+
+def _ticks(low: float, high: float, unit: Unit) -> list[float]:
+    """Return round values from *low* to *high*, about five; whole numbers of what is counted."""
+    span = high - low
+    if not isfinite(span) or span <= 0:
+        return [0.0]
+    base = 1024.0 if unit is Unit.BYTE else 10.0
+    least = span / _TICKS
+    power = base ** floor(log10(least) / log10(base))
+    step = next((factor * power for factor in _STEPS[unit] if factor * power >= least * 0.999), base * power)
+    step = max(step, 1.0) if unit is not Unit.SECOND else step
+    first = floor(low / step) + (low % step > 0)
+    return [at * step for at in range(first, floor(high / step) + 1)]
+
+
+# -- drawing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where a value stands in the picture."""
+
+    right: float
+    bottom: float
+    top: float
+
+    def x(self, run: float) -> str:
+        """Return the distance from the left."""
+        return _short(_LEFT + run / (self.right or 1.0) * (_WIDTH - _LEFT - _RIGHT))
+
+    def y(self, value: float) -> str:
+        """Return the distance from the top; what lies outside the frame stands on its edge."""
+        share = (self.top - value) / ((self.top - self.bottom) or 1.0)
+        return _short(_TOP + max(0.0, min(1.0, share)) * (_HEIGHT - _TOP - _BOTTOM))
+
+    def path(self, points: Iterable[tuple[float, float]]) -> str:
+        """Return the points as SVG reads them."""
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in points)
+
+
+def svg(chart: Chart, name: str, about: str) -> Markup:
+    """
+    Return the chart as an SVG element.
+
+    Args:
+        chart: What to draw.
+        name: Id of the element, of letters, digits and hyphens.
+        about: The numbers in a sentence, for who cannot see it.
+
+    """
+    frame = _Frame(max(chart.x) or 1.0, chart.bottom, (chart.top or 1.0) * _HEADROOM)
+    title = f"Growth of {noun_in_full(chart.metric)} over the runs"
+    head = (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{name}-t {name}-d">'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(plain(about))}</desc>'
+    )
+    return Markup("".join([head, *_rung_parts(chart, frame), *_axes(chart, frame), *_curves(chart, frame), "</svg>"]))  # noqa: S704 - text in it is escaped above
+
+
+def _rung_parts(chart: Chart, frame: _Frame) -> Iterator[str]:
+    high = _HEIGHT - _TOP - _BOTTOM
+    for number, (phase, first, last) in enumerate(chart.rungs):
+        left, right = float(frame.x(first)), float(frame.x(last))
+        size = f'width="{_short(right - left)}" height="{high}"'
+        yield f'<rect class="rung{number % 2}" x="{_short(left)}" y="{_TOP}" {size}/>'
+        if right - left >= _LETTER * len(phase.value):
+            yield _label((left + right) / 2, _TOP - 6, phase.value)
+
+
+def _axes(chart: Chart, frame: _Frame) -> Iterator[str]:
+    unit = chart.metric.unit
+    heights = [(at, float(frame.y(at))) for at in _ticks(chart.bottom, chart.top, unit)]
+    yield f'<path class="grid" d="{"".join(f"M{_LEFT} {_short(y)}H{_WIDTH - _RIGHT}" for _, y in heights)}"/>'
+    for at, y in heights:
+        yield _label(_LEFT - 6, y + 4, signed(at, unit), "end")
+    for at in _ticks(0.0, max(chart.x), Unit.COUNT):
+        yield _label(float(frame.x(at)), _HEIGHT - _BOTTOM + 15, amount(at, Unit.COUNT))
+    yield _label((_WIDTH + _LEFT) / 2, _HEIGHT - 6, "runs")
+
+
+def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text class="ax" x="{_short(x)}" y="{_short(y)}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _curves(chart: Chart, frame: _Frame) -> Iterator[str]:
+    line = chart.line
+    if line:
+        ends = (line.first, line.last)
+        band = [(x, line.at(x, line.slope.high)) for x in ends] + [(x, line.at(x, line.slope.low)) for x in ends[::-1]]
+        middle = (line.x, line.y)
+        shape = [band[0], middle, band[3], band[2], middle, band[1]]  # a bow tie: the interval is that of the slope
+        yield f'<polygon class="band" points="{frame.path(shape)}"/>'
+    if chart.allowed:
+        accepted = [(0.0, 0.0), (max(chart.x), chart.allowed * max(chart.x))]
+        yield f'<polyline class="allowed" points="{frame.path(accepted)}"/>'
+    if chart.before:
+        yield f'<polyline class="before" points="{frame.path(chart.before)}"/>'
+    points = list(zip(chart.x, chart.y, strict=True))
+    yield f'<polyline class="read" points="{frame.path(points)}"/>'
+    if line:
+        fit = [(x, line.at(x, line.slope.point)) for x in (line.first, line.last)]
+        yield f'<polyline class="fit" points="{frame.path(fit)}"/>'
+    # Dots are strokes of no length with round ends: one element, however many there are.
+    yield f'<path class="dots" d="{"".join(f"M{frame.x(x)} {frame.y(y)}h0" for x, y in points)}"/>'
+
+
+def _short(number: float) -> str:
+    """Return a coordinate with at most one decimal."""
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def legend(chart: Chart) -> Sequence[tuple[str, str]]:
+    """Return class and meaning of each curve of *chart*."""
+    kinds = [("read", "readings")]
+    if chart.line:
+        kinds += [
+            ("fit", "fitted line"),
+            ("band", f"its interval, {amount(round(chart.line.slope.level * 100, 1), Unit.COUNT)} %"),
+        ]
+    if chart.allowed:
+        kinds.append(("allowed", "what is accepted"))
+    return [*kinds, *([("before", "baseline")] if chart.before else [])]
