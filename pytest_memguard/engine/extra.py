@@ -158,15 +158,16 @@ class ExtraPass:
         meter = self.mapped if HEAP not in self.metrics else self.heap
         if self.about.code is None or meter is None:
             return ()
-        return growing_statements(
-            self._run,
-            self.about.code,
-            meter,
-            runs=RUNS,
-            root=self.about.root,
-            home_file=self.about.file,
-            notes=self._notes,
-        )
+        with settle.frozen():
+            return growing_statements(
+                self._run,
+                self.about.code,
+                meter,
+                runs=RUNS,
+                root=self.about.root,
+                home_file=self.about.file,
+                notes=self._notes,
+            )
 
     def _note_cycles(self) -> None:
         with settle.frozen(), settle.quiet_finalizers(), suppress(SubjectFailed):
@@ -181,9 +182,10 @@ class ExtraPass:
         wanted = {metric.name for metric in self.metrics}
         resources = Resources(wanted, home_file=self.about.file, root=self.about.root)
         resources.begin()
-        with resources.following():
-            followed = self._run()
-        found = resources.finish(1 + self._runs(_MORE_RUNS)) if followed else ((), ())
+        with settle.frozen():
+            with resources.following():
+                followed = self._run()
+            found = resources.finish(1 + self._runs(_MORE_RUNS)) if followed else ((), ())
         self._notes += resources.notes
         return found
 
