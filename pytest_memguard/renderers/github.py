@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers.notices import notices
 from pytest_memguard.renderers._words import counted, plain, shortened
+from pytest_memguard.renderers.notices import changed, notices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_memguard.core.values import RunResult
+    from pytest_memguard.core.values import Comparison, RunResult
     from pytest_memguard.renderers.notices import Notice
 
-__all__ = ["MOST", "commands", "render"]
+__all__ = ["MOST", "commands", "comparison", "render"]
 
 #: Of the ten errors that a step may make, two are left to others.
 MOST = 8
@@ -30,6 +30,13 @@ _LONGEST_TITLE, _LONGEST_LINE = 200, 1000
 def render(result: RunResult) -> str:
     """Return the annotations of what leaks or grows and was not accepted; empty where nothing does."""
     return commands([notice for notice in notices(result) if not notice.known])
+
+
+def comparison(comparison: Comparison) -> str:
+    """Return the annotations of what is new or worse; empty where nothing is."""
+    return commands(
+        [notice for notice in changed(comparison) if notice.status in ("new", "worse") and not notice.known]
+    )
 
 
 def commands(found: Sequence[Notice]) -> str:
@@ -46,7 +53,8 @@ def _of_notice(notice: Notice) -> str:
     place = notice.places[0] if notice.places else None
     where = {"file": plain(place.file), "line": amount(place.line, Unit.COUNT)} if place else {}
     level = "error" if notice.level is Level.LEAK else "warning"
-    title = shortened(notice.title, _LONGEST_TITLE)
+    status = f"{notice.status.capitalize()}: " if notice.status else ""
+    title = shortened(f"{status}{notice.title}", _LONGEST_TITLE)
     return _command(level, {**where, "title": title}, _message(notice))
 
 

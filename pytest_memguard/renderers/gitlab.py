@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers.notices import notices
 from pytest_memguard.renderers._words import plain, shortened
+from pytest_memguard.renderers.notices import notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

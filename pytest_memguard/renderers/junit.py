@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 from pytest_memguard.core.fingerprint import chief_site
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers.notices import began, is_known
 from pytest_memguard.renderers._words import plain, rate_of, shortened
+from pytest_memguard.renderers.notices import began, is_known
 from pytest_memguard.renderers.terminal import failure, short
 
 if TYPE_CHECKING:

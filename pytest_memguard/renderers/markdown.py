@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers.notices import growing, notices
+from pytest_memguard.renderers._comparison import change_counts, change_growth, run_label
 from pytest_memguard.renderers._words import counted, plain, shortened
+from pytest_memguard.renderers.notices import changed, growing, notices
 from pytest_memguard.renderers.terminal import failure, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_memguard.core.values import RunResult
-    from pytest_memguard.renderers.notices import Notice
+    from pytest_memguard.core.values import Change, Comparison, RunResult
+    from pytest_memguard.renderers.notices import Notice, Place
 
-__all__ = ["COMMENT_BYTES", "MARKER", "SUMMARY_BYTES", "code", "fence", "fitted", "render", "step_summary"]
+__all__ = [
+    "COMMENT_BYTES",
+    "MARKER",
+    "SUMMARY_BYTES",
+    "code",
+    "comparison",
+    "fence",
+    "fitted",
+    "render",
+    "step_summary",
+]
 
 MARKER = "<!-- memguard -->"
 #: A comment may have so many characters, of which none has less than a byte.
@@ -36,6 +47,7 @@ _LONGEST_CELL, _LONGEST_HEAD = 120, 200
 _WIDTH = 110
 #: All signs that may mean something, but those of paths, names and amounts; a dot makes a link after "www".
 _SIGNS = re.compile(r"[^\w\s./,=+-]|(?<=www)\.|_", re.IGNORECASE)
+_KINDS = {"new": ":red_circle:", "worse": ":red_circle:", "better": ":green_circle:", "gone": ":green_circle:"}
 _MARKS = {Level.LEAK: ":red_circle:", Level.GROWING: ":orange_circle:"}
 
 
@@ -47,6 +59,26 @@ def render(result: RunResult) -> str:
 def step_summary(result: RunResult) -> str:
     """Return the same for the summary of a step, which has more room."""
     return _rendered(result, SUMMARY_BYTES)
+
+
+def comparison(comparison: Comparison) -> str:
+    """Return a comment that says what is new, worse, known, better and gone; what is new or worse in full."""
+    found = changed(comparison)
+    told = [one for one in found if one.status in ("new", "worse")]
+    sides = f"From {code(run_label(comparison.before))} to {code(run_label(comparison.after))}"
+    notes = "\n".join(f"- {code(note)}" for note in comparison.notes[:_MOST_ROWS])
+    places = {one.fingerprint: one.places[0] for one in found if one.places}
+    rows = [_change(change, places.get(change.fingerprint)) for change in comparison.changes]
+    head = ["| | growth | cause | tests | allocated at |", "| --- | --- | --- | ---: | --- |"]
+    table = _rows(head, rows, COMMENT_BYTES // 2) if rows else ""
+    parts = [MARKER, f"## memguard: {change_counts(comparison)}", sides, table, notes]
+    return fitted(parts, map(_in_full, told), [], COMMENT_BYTES, len(told))
+
+
+def _change(change: Change, place: Place | None) -> str:
+    where = code(f"{place.file}:{place.line}") if place else ""
+    cells = [code(change_growth(change)), code(change.text), str(len(change.results)), where]
+    return f"| {_KINDS.get(change.kind, '')} {change.kind} | {' | '.join(cells)} |"
 
 
 def _rendered(result: RunResult, most: int) -> str:
@@ -62,13 +94,13 @@ def _verdict(result: RunResult, found: Sequence[Notice]) -> str:
     leaks = [one for one in grown if one.verdict.level is Level.LEAK]
     unanswered = [one for one in result.results if one.verdict.level in (Level.UNMEASURED, Level.SKIPPED)]
     total = counted(len(result.results) - len(unanswered), _noun(result))
-    known = sum(one.known for one in found)
-    accepted = f" ({counted(known, 'cause')} accepted)" if known else ""
+    number = sum(one.known for one in found)
+    known = f" ({amount(number, Unit.COUNT)} known)" if number else ""
     if leaks:
         causes = counted(sum(one.level is Level.LEAK for one in found), "cause")
-        return f"memguard: {amount(len(leaks), Unit.COUNT)} of {total} leak, {causes}{accepted}"
+        return f"memguard: {amount(len(leaks), Unit.COUNT)} of {total} leak, {causes}{known}"
     if grown:
-        return f"memguard: no leak, but memory grows in {amount(len(grown), Unit.COUNT)} of {total}{accepted}"
+        return f"memguard: no leak, but memory grows in {amount(len(grown), Unit.COUNT)} of {total}{known}"
     return f"memguard: no leak found in {total}" if result.results else "memguard: nothing was checked"
 
 
@@ -94,22 +126,27 @@ def _circumstances(result: RunResult) -> str:
 
 def _table(found: Sequence[Notice], most: int) -> str:
     """Return a row a cause, in *most* bytes; empty without any."""
-    kept = ["| | what | cause | tests | allocated at |", "| --- | --- | --- | ---: | --- |"]
-    room = most
-    for row in map(_row, found[:_MOST_ROWS]):
+    head = ["| | what | cause | tests | allocated at |", "| --- | --- | --- | ---: | --- |"]
+    return _rows(head, [_row(one) for one in found], most) if found else ""
+
+
+def _rows(head: Sequence[str], rows: Sequence[str], most: int) -> str:
+    """Return a table of as many rows as fit in *most* bytes, and how many are left out."""
+    kept, room = list(head), most
+    for row in rows[:_MOST_ROWS]:
         room -= _size(row)
         if room < 0:
             break
         kept.append(row)
-    rest = len(found) - len(kept) + 2
-    return "\n".join(kept) + (f"\n\n... and {counted(rest, 'more cause')}" if rest else "") if found else ""
+    rest = len(rows) - len(kept) + len(head)
+    return "\n".join(kept) + (f"\n\n... and {counted(rest, 'more cause')}" if rest else "")
 
 
 def _row(notice: Notice) -> str:
     place = notice.places[0] if notice.places else None
-    mark = ":white_circle: accepted" if notice.known else _MARKS[notice.level]
+    mark = ":white_circle: known" if notice.known else _MARKS[notice.level]
     where = code(f"{place.file}:{place.line}") if place else ""
-    status = f" {notice.status}" if notice.status and not notice.known else ""
+    status = f" {notice.status}" if notice.status in ("new", "worse") and not notice.known else ""
     return f"| {mark}{status} | {code(notice.title)} | {code(notice.text)} | {len(notice.results)} | {where} |"
 
 

@@ -20,9 +20,9 @@ from pytest_memguard.renderers._words import growth_text, joined, plain, rate_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_memguard.core.values import Finding, Metric, RunResult, Site, SubjectResult
+    from pytest_memguard.core.values import Comparison, Finding, Metric, RunResult, Site, SubjectResult
 
-__all__ = ["Notice", "Place", "began", "growing", "is_known", "notices", "rebased"]
+__all__ = ["Notice", "Place", "began", "changed", "growing", "is_known", "notices", "rebased"]
 
 _GROWS = (Level.LEAK, Level.GROWING)
 #: A caller as ``explain.places`` writes it: ``file:line function``; stretches of libraries begin with dots.
@@ -51,7 +51,7 @@ class Notice:
         rule: ``resource``, ``native``, ``python`` or ``unknown``: what sort of thing stays.
         level: The surest verdict of its results.
         known: Whether it was accepted, or was there before; it does not fail then.
-        status: ``new``, ``known``, ``worse`` or nothing, as a comparison with a baseline found it.
+        status: ``new``, ``known``, ``worse``, ``better`` or nothing, as a comparison found it.
         title: How much, how sure; one line, safe to print.
         text: What it is; one line, safe to print.
         places: The chief place first; empty where nothing points below the project.
@@ -109,6 +109,17 @@ def notices(result: RunResult) -> tuple[Notice, ...]:
     own = _own_files(result.results)
     found = [*_of_causes(grown, own), *_of_the_rest(grown, own)]
     return tuple(sorted(found, key=lambda one: (one.known, one.level is not Level.LEAK)))
+
+
+def changed(comparison: Comparison) -> tuple[Notice, ...]:
+    """Return the notices of the later session, each with the kind of its change as its status: new and worse first."""
+    kinds = {change.fingerprint: change.kind for change in comparison.changes if change.fingerprint}
+    by_test = {name: change.kind for change in comparison.changes if not change.fingerprint for name in change.results}
+    found = []
+    for notice in notices(comparison.after):
+        kind = kinds.get(notice.fingerprint) or by_test.get(notice.results[0], "")
+        found.append(replace(notice, status=kind, known=notice.known or kind in ("known", "better")))
+    return tuple(sorted(found, key=lambda one: (one.known, one.status != "new", one.level is not Level.LEAK)))
 
 
 def rebased(result: RunResult, folder: str) -> RunResult:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers.notices import began, notices
 from pytest_memguard.renderers._words import plain, shortened
+from pytest_memguard.renderers.notices import began, notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

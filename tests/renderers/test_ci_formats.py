@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_memguard import registry, store
+from pytest_memguard.core.compare import compare
 from pytest_memguard.core.values import (
     BLOCKS,
     FDS,
@@ -32,8 +33,8 @@ from pytest_memguard.core.values import (
     Verdict,
 )
 from pytest_memguard.renderers import github, markdown
-from pytest_memguard.renderers.notices import notices, rebased
 from pytest_memguard.renderers.junit import properties
+from pytest_memguard.renderers.notices import notices, rebased
 
 FORMATS = ("github", "gitlab", "junit", "markdown", "sarif")
 #: Everything that any of the formats gives a meaning to.
@@ -264,7 +265,7 @@ def test_markdown_begins_with_the_verdict() -> None:
         (session(), "memguard: nothing was checked"),
         (session(result("t.py::a", level=Level.CLEAN)), "memguard: no leak found in 1 test"),
         (session(result("t.py::a", level=Level.GROWING)), "memguard: no leak, but memory grows in 1 of 1 test"),
-        (session(leak(status="known")), "memguard: 1 of 1 test leak, 1 cause (1 cause accepted)"),
+        (session(leak(status="known")), "memguard: 1 of 1 test leak, 1 cause (1 known)"),
         (session(result("t.py::a", level=Level.SKIPPED)), "memguard: no leak found in 0 tests"),
     ],
 )
@@ -305,6 +306,71 @@ def test_a_name_cannot_leave_its_code() -> None:
     assert set(re.findall(r"</?(\w+)", bare)) == {"details", "summary"}
     rows = [line for line in outside.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {6}
+
+
+# -- two sessions ----------------------------------------------------------------------------------------------------
+
+
+def worse(one: SubjectResult, rate: float) -> SubjectResult:
+    """Return *one* with another growth a run."""
+    trend = Trend(Shape.EXACT, Estimate(rate, rate, rate), 33)
+    return replace(one, findings=tuple(replace(found, trend=trend) for found in one.findings))
+
+
+OTHER = "tests/test_shop.py::test_other"
+BEFORE = session(
+    leak(), leak(OTHER, "2222222222222222"), commit={"sha": "a" * 40, "dirty": False, "time": "2026-01-01"}
+)
+AFTER = session(
+    worse(leak(), 60.0),
+    result(OTHER, level=Level.CLEAN),
+    leak("tests/test_shop.py::test_new", "3333333333333333"),
+    commit={"sha": "b" * 40, "dirty": False, "time": "2026-01-02"},
+)
+
+
+def test_annotations_of_a_comparison() -> None:
+    """What is new or worse is annotated, in this order; what is known or gone is not."""
+    lines = github.comparison(compare(BEFORE, AFTER)).splitlines()
+
+    assert [re.search("title=(.*?)::", line)[1] for line in lines] == [  # type: ignore[index] # there is one
+        "New%3A Memory leak%3A +6 blocks a run%2C score 99",
+        "Worse%3A Memory leak%3A +60 blocks a run%2C score 99",
+    ]
+    assert github.comparison(compare(AFTER, AFTER)) == ""
+
+
+def test_a_comment_on_a_comparison() -> None:
+    """The counts, the two commits, a row a change, then what is new or worse in full."""
+    text = markdown.comparison(compare(BEFORE, AFTER))
+
+    assert text.partition("<details>")[0] == dedent("""\
+        <!-- memguard -->
+
+        ## memguard: 1 new, 1 worse, 1 gone
+
+        From <code>aaaaaaaaaa &#40;2026-01-01&#41;</code> to <code>bbbbbbbbbb &#40;2026-01-02&#41;</code>
+
+        | | growth | cause | tests | allocated at |
+        | --- | --- | --- | ---: | --- |
+        | :red_circle: new | <code>+6 blocks a run</code> | <code>shop.events.BUS</code> | 1 | \
+<code>shop/cart.py&#58;16</code> |
+        | :red_circle: worse | <code>+6 -&#62; +60 blocks a run</code> | <code>shop.events.BUS</code> | 1 | \
+<code>shop/cart.py&#58;16</code> |
+        | :green_circle: gone | <code>was +6 blocks a run</code> | <code>shop.events.BUS</code> | 1 |  |
+
+    """)
+    assert text.count("<details>") == 2
+
+
+def test_a_hostile_comparison_fits() -> None:
+    """However many causes there are, and however they are named, it is no longer than a comment may be."""
+    name = "|`&<" * 500
+    after = session(*(leak(f"tests/t.py::test_{at}{name}", f"{at:016x}") for at in range(500)))
+
+    for found in (compare(session(), after), compare(after, session()), compare(EVIL, EVIL), compare(session(), EVIL)):
+        assert len(markdown.comparison(found).encode()) <= 65_536
+        assert len(github.comparison(found).splitlines()) <= 9
 
 
 # -- SARIF -----------------------------------------------------------------------------------------------------------
