@@ -1,7 +1,7 @@
 """
 The command ``memguard``: one file a command, its docstring is the help.
 
-Exit codes: 0 clean, 1 leak, 2 usage or configuration, 130 interrupted.
+Exit codes: 0 clean, 1 leak or regression, 2 usage or configuration, 3 not decided, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from pytest_memguard.cli import accept, report  # noqa: PLC0415 - one import a command, here
+    from pytest_memguard.cli import accept, compare, history, merge, report  # noqa: PLC0415 - one import a command, here
 
     parser = argparse.ArgumentParser(prog="memguard", description="Memory leak tests: look at what a run found.")
     parser.add_argument("--version", action="version", version=f"memguard {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, module in (("accept", accept), ("report", report)):
+    modules = {"accept": accept, "compare": compare, "history": history, "merge": merge, "report": report}
+    for name, module in modules.items():
         text = (module.__doc__ or "").strip()
         command = commands.add_parser(name, help=text.splitlines()[0], description=text)
         module.add_arguments(command)
