@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memguard import store
+from pytest_memguard.ci import service_of
 from pytest_memguard.config import nearest
 from pytest_memguard.core import document
 from pytest_memguard.core.values import Level
@@ -70,7 +72,14 @@ def _text(options: argparse.Namespace, results: Sequence[RunResult]) -> str:
     if kind not in renderers:
         hint = nearest(kind, renderers) or f"; there are {', '.join(sorted(renderers))}"
         raise ConfigError(f"--format = {kind!r} is no renderer{hint}")
-    return renderers[kind](_merged(results))
+    return renderers[kind](_below_repository(_merged(results)))
+
+
+def _below_repository(result: RunResult) -> RunResult:
+    """Return *result* with its files named from the top of the repository on, where a CI service tells which it is."""
+    from pytest_memguard.renderers.notices import rebased  # noqa: PLC0415 - only for what points into files
+
+    return rebased(result, service_of(os.environ).folder_of(Path.cwd()))
 
 
 def _merged(results: Sequence[RunResult]) -> RunResult:
