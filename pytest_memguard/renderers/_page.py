@@ -47,7 +47,6 @@ _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
 _GROWS = (Level.LEAK, Level.GROWING)
 #: Metrics of one result that are drawn; all of them stand in the table.
 _MOST_CHARTS = 3
-_MOST_COLUMNS = 8
 
 
 # -- the verdict -----------------------------------------------------------------------------------------------------
@@ -184,6 +183,7 @@ class Entry:
     plotted: Markup
     columns: tuple[str, ...]
     rungs: tuple[Rung, ...]
+    gainers: tuple[str, ...]
     steps: tuple[tuple[str, ...], ...]
     reason: str
     policies: tuple[tuple[str, str, str, bool], ...]
@@ -209,7 +209,8 @@ def entry(key: str, cause: Cause | None, group: Sequence[SubjectResult]) -> Entr
     surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, not is_accepted(one), one.verdict.score))
     findings = [one for one in example.findings if cause is None or one.fingerprint == cause.fingerprint]
     rates = cause.growth if cause else [(one.metric, rate_of(one, example)) for one in findings]
-    metrics = _columns([one.metric for one in findings], example)
+    metrics = _read([one.metric for one in findings], example)
+    moved = _moved(metrics, example)
     shown = charts.positions(example.readings, metrics[0]) if example.readings and metrics else []
     drawn = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown))][:_MOST_CHARTS]
     return Entry(
@@ -232,7 +233,8 @@ def entry(key: str, cause: Cause | None, group: Sequence[SubjectResult]) -> Entr
         plotted=_plotted([chart for _, chart in drawn]),
         columns=tuple(noun_in_full(metric) for metric in metrics),
         rungs=tuple(_rungs(example.readings, metrics, shown)) if example.readings else (),
-        steps=tuple(_steps(example, metrics)),
+        gainers=tuple(noun_in_full(metric) for metric in moved),
+        steps=tuple(_steps(example, moved)),
         reason=_reason(example),
         policies=tuple(policies(example)),
         paths=tuple(map(_path, dict.fromkeys(path for one in findings for path in one.paths))),
@@ -267,13 +269,17 @@ def _reason(result: SubjectResult) -> str:
 # -- readings --------------------------------------------------------------------------------------------------------
 
 
-def _columns(metrics: Sequence[Metric], result: SubjectResult) -> list[Metric]:
-    """Return the metrics of the table of readings: those that grew first, then what else was read."""
+def _read(metrics: Sequence[Metric], result: SubjectResult) -> list[Metric]:
+    """Return those of *metrics* that were read, each once."""
+    return [one for one in dict.fromkeys(metrics) if result.readings is not None and one in result.readings.metrics]
+
+
+def _moved(metrics: Sequence[Metric], result: SubjectResult) -> list[Metric]:
+    """Return *metrics*, then what else did not stand still."""
     if result.readings is None:
         return []
-    grown = [metric for metric in dict.fromkeys(metrics) if metric in result.readings.metrics]
-    moved = [one for one in result.readings.metrics if one not in grown and len(set(result.readings.column(one))) > 1]
-    return [*grown, *moved][:_MOST_COLUMNS] if len(grown) < _MOST_COLUMNS else grown
+    others = [one for one in result.readings.metrics if one not in metrics]
+    return [*metrics, *(one for one in others if len(set(result.readings.column(one))) > 1)]
 
 
 def _rungs(readings: Readings, metrics: Sequence[Metric], shown: Sequence[int]) -> Iterator[Rung]:

@@ -50,9 +50,9 @@ def _parts_of_series(series: Sequence[Series]) -> dict[str, str]:
     highest = max(series, key=lambda one: points(one).score)
     straightest, steepest = max(series, key=correlation), max(series, key=growth)
     return {
-        "points": f"{_points(points(highest))}; of {noun_in_full(highest.metric)}, 60 are an alarm",
-        "correlation": f"how straight the last ten rise; of {noun_in_full(straightest.metric)}, r of 0.9 is an alarm",
-        "growth": f"bytes from one reading to the next; of {noun_in_full(steepest.metric)}, 5 MiB are an alarm",
+        "points": f"{_points(points(highest))}; of {noun_in_full(highest.metric)}",
+        "correlation": f"how straight it rises; of {noun_in_full(straightest.metric)}",
+        "growth": f"how much from one reading to the next; of {noun_in_full(steepest.metric)}",
     }
 
 

@@ -29,11 +29,11 @@ __all__ = ["Chart", "Line", "chart_of", "growth_since", "legend", "positions", "
 
 #: More points than this are thinned; spikes survive.
 _MOST_POINTS = 400
-_WIDTH, _HEIGHT = 640, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 12, 20, 38
+_WIDTH, _HEIGHT = 800, 312
+_LEFT, _RIGHT, _TOP, _BOTTOM = 95, 15, 25, 48
 _TICKS = 5
 #: Room that a letter of a label takes, and a little more.
-_LETTER = 8
+_LETTER = 10
 _HEADROOM = 1.04
 _STEPS = {
     Unit.COUNT: (1, 2, 5, 10),
@@ -258,7 +258,7 @@ def _rung_parts(chart: Chart, frame: _Frame) -> Iterator[str]:
         size = f'width="{_short(right - left)}" height="{high}"'
         yield f'<rect class="rung{number % 2}" x="{_short(left)}" y="{_TOP}" {size}/>'
         if right - left >= _LETTER * len(phase.value):
-            yield _label((left + right) / 2, _TOP - 6, phase.value)
+            yield _label((left + right) / 2, _TOP - 8, phase.value)
 
 
 def _axes(chart: Chart, frame: _Frame) -> Iterator[str]:
@@ -266,10 +266,10 @@ def _axes(chart: Chart, frame: _Frame) -> Iterator[str]:
     heights = [(at, float(frame.y(at))) for at in _ticks(chart.bottom, chart.top, unit)]
     yield f'<path class="grid" d="{"".join(f"M{_LEFT} {_short(y)}H{_WIDTH - _RIGHT}" for _, y in heights)}"/>'
     for at, y in heights:
-        yield _label(_LEFT - 6, y + 4, signed(at, unit), "end")
+        yield _label(_LEFT - 8, y + 5, signed(at, unit), "end")
     for at in _ticks(0.0, max(chart.x), Unit.COUNT):
-        yield _label(float(frame.x(at)), _HEIGHT - _BOTTOM + 15, amount(at, Unit.COUNT))
-    yield _label((_WIDTH + _LEFT) / 2, _HEIGHT - 6, "runs")
+        yield _label(float(frame.x(at)), _HEIGHT - _BOTTOM + 19, amount(at, Unit.COUNT))
+    yield _label((_WIDTH + _LEFT) / 2, _HEIGHT - 8, "runs")
 
 
 def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
@@ -289,18 +289,15 @@ def _curves(chart: Chart, frame: _Frame) -> Iterator[str]:
         yield f'<polyline class="allowed" points="{frame.path(accepted)}"/>'
     if chart.before:
         yield f'<polyline class="before" points="{frame.path(chart.before)}"/>'
-    points = list(zip(chart.x, chart.y, strict=True))
-    yield f'<polyline class="read" points="{frame.path(points)}"/>'
+    yield f'<polyline class="read" points="{frame.path(zip(chart.x, chart.y, strict=True))}"/>'
     if line:
         fit = [(x, line.at(x, line.slope.point)) for x in (line.first, line.last)]
         yield f'<polyline class="fit" points="{frame.path(fit)}"/>'
-    # Dots are strokes of no length with round ends: one element, however many there are.
-    yield f'<path class="dots" d="{"".join(f"M{frame.x(x)} {frame.y(y)}h0" for x, y in points)}"/>'
 
 
 def _short(number: float) -> str:
-    """Return a coordinate with at most one decimal."""
-    return f"{number:.1f}".removesuffix(".0")
+    """Return a coordinate in whole units, which are less than a pixel where a page shows it."""
+    return f"{number:.0f}"
 
 
 def legend(chart: Chart) -> Sequence[tuple[str, str]]:

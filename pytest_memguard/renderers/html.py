@@ -78,7 +78,6 @@ class _Run:
     figures: tuple[tuple[str, str], ...]
     entries: tuple[_page.Entry, ...]
     rows: tuple[_Row, ...]
-    levels: tuple[tuple[str, str], ...]
     quiet: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     unmeasured: tuple[tuple[str, str, tuple[str, ...]], ...]
     control: tuple[tuple[str, str, str, str], ...]
@@ -120,7 +119,6 @@ def _run(number: int, name: str, result: RunResult) -> _Run:
         figures=tuple(_figures(result)),
         entries=entries,
         rows=tuple(_row(one, homes.get(id(one), "")) for one in _sorted(result.results)),
-        levels=_counts(result.results),
         quiet=tuple(_quiet(result.results)),
         unmeasured=tuple(_unmeasured(result.results)),
         control=tuple(_control(result)),
@@ -185,7 +183,9 @@ def _row(result: SubjectResult, entry: str) -> _Row:
         loss=f"{expected_loss(result):.6g}" if growth else "",
         runs=amount(result.runs, Unit.COUNT),
         spent=duration(result.duration_s),
-        why=result.verdict.reason + (f"; it ended early: {result.stopped}" if result.stopped else ""),
+        why=""
+        if level is Level.CLEAN
+        else result.verdict.reason + (f"; it ended early: {result.stopped}" if result.stopped else ""),
     )
 
 
