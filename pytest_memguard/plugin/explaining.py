@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Explaining", "about_function", "about_item"]
 
 #: Seconds of a session that leaks, and that mere growth, may be explained for.
-_SECONDS = {Level.LEAK: 60.0, Level.GROWING: 10.0}
+_SECONDS = {Level.LEAK: 60.0, Level.GROWING: 2.0}
 #: So many results of one holder are explained one by one; those after them take over what these were told.
 _ALIKE = 3
 _LATE = "not explained: this session has spent its time on others; run this test alone"
