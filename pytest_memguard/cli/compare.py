@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memguard import store
+from pytest_memguard.cli.report import below_repository
 from pytest_memguard.config import nearest
 from pytest_memguard.core.compare import FAIL_ON, compare, failing, to_dict
 from pytest_memguard.core.environment import environment_key
@@ -60,7 +62,7 @@ def _read(given: str, key: str) -> RunResult:
     if path is None:
         near = nearest(given, store.baseline_names(here))
         raise ConfigError(f"{plain(given)!r} is neither a file nor a baseline in .memguard/baselines{near}")
-    return store.read(path)
+    return store.read(path, outline=True)
 
 
 def _text(found: Comparison, name: str) -> str:
@@ -70,7 +72,7 @@ def _text(found: Comparison, name: str) -> str:
     render = getattr(module, "comparison", None)
     if render is None:
         raise ConfigError(f"--format = {name!r} cannot show a comparison in this version; write text, markdown or json")
-    text: str = render(found)
+    text: str = render(replace(found, before=below_repository(found.before), after=below_repository(found.after)))
     return text
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import RunResult
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "below_repository", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +72,10 @@ def _text(options: argparse.Namespace, results: Sequence[RunResult]) -> str:
     if kind not in renderers:
         hint = nearest(kind, renderers) or f"; there are {', '.join(sorted(renderers))}"
         raise ConfigError(f"--format = {kind!r} is no renderer{hint}")
-    return renderers[kind](_below_repository(_merged(results)))
+    return renderers[kind](below_repository(_merged(results)))
 
 
-def _below_repository(result: RunResult) -> RunResult:
+def below_repository(result: RunResult) -> RunResult:
     """Return *result* with its files named from the top of the repository on, where a CI service tells which it is."""
     from pytest_memguard.renderers.notices import rebased  # noqa: PLC0415 - only for what points into files
 
