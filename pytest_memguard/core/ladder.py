@@ -206,7 +206,7 @@ def advance(readings: Readings, plan: Plan, holder: Holder | None = None) -> Ste
         return _screen(readings, plan)
     if last is Phase.CLIMB:
         return _climb(readings, plan, holder)
-    return _confirm(readings, plan)
+    return _confirm(readings, plan, holder)
 
 
 def suspects_of(readings: Readings, plan: Plan) -> tuple[Suspect, ...]:
@@ -395,13 +395,14 @@ def _why_at_rest(readings: Readings, plan: Plan) -> str:
 # -- confirmation ----------------------------------------------------------------------------------------------------
 
 
-def _confirm(readings: Readings, plan: Plan) -> Step:
+def _confirm(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
     made = readings.phases.count(Phase.CONFIRM) - 1
     confirm = plan.confirm(_screened(readings))
     if made == confirm:
         suspects = _confirmed(readings, plan)
         if any(suspect.confirmed for suspect in suspects):
-            return Step(Act.STOP, suspects=suspects, end="confirmed")
+            is_known = holder is not None and holder.kind == "known"  # found out by the explanation only
+            return Step(Act.STOP, suspects=suspects, end="known" if is_known else "confirmed")
         return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
     half = 0 if plan.hurried else confirm // 2
     collects_at = (half if made < half else confirm) - 1

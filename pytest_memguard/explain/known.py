@@ -26,6 +26,8 @@ _FILE = Path(__file__).with_name("known_holders.toml")
 #: Below its owner's name: the levels of containers in it, and where a function stands.
 _SUFFIX = re.compile(r"(?:\[\.\.\.\])+$| \([^()]*\)$")
 _ENTRIES = ("item", "element")
+#: What holds attributes of its owner for each thread is not the owner.
+_TRANSPARENT = frozenset({"threading.local", "_thread._local"})
 
 
 @functools.cache
@@ -72,6 +74,7 @@ def _names(path: RetentionPath) -> Iterator[str]:
     if at == 0:
         yield hop.name
     elif hop.name.startswith("."):
-        owner = path.hops[at - 1]
+        owners = [owner for owner in path.hops[:at] if owner.type not in _TRANSPARENT] or path.hops[at - 1 : at]
+        owner = owners[-1]
         # A module is called by its own name, everything else by its type.
         yield (owner.name if owner.type == "module" else owner.type) + hop.name

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard import registry
-from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Level
+from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Holder, Level
+from pytest_memguard.core.verdict import rejudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Explaining:
         explanation = self._explain(result, subject, recorder, about(), reset)
         self._spent_s[level] += time.perf_counter() - began
         alike.append(explanation)
-        return explained(result, explanation)
+        return _set_apart(explained(result, explanation))
 
     def _explain(
         self,
@@ -110,6 +111,20 @@ class Explaining:
     @functools.cached_property
     def _chunks(self) -> ChunkCache | None:
         return registry.chunk_cache()
+
+
+def _set_apart(result: SubjectResult) -> SubjectResult:
+    """Judge again what nothing was found to keep, if the path says that a test tool keeps it."""
+    from pytest_memguard.explain.known import known_holder  # noqa: PLC0415 - heavy, and only for what grows
+
+    path = next((path for finding in result.findings for path in finding.paths), None)
+    tool = known_holder(path, registry.known_holders()) if path is not None else None
+    if path is None or tool is None or result.holder.kind != "hidden" or result.readings is None:
+        return result
+    name = "".join(hop.name for hop in path.hops[:2])
+    holder = Holder("known", name, None, max(hop.grows_per_run for hop in path.hops), tool.why)
+    verdict = rejudge(result.readings, result.plan, holder, result.stopped)
+    return replace(result, holder=holder, verdict=verdict)
 
 
 def about_item(item: pytest.Item) -> About:

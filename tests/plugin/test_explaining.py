@@ -143,6 +143,37 @@ def test_fingerprints_are_the_same_everywhere(run_project: RunProject, workers: 
     assert found == {name: {fingerprint} for name, fingerprint in _FINGERPRINTS.items()}
 
 
+def test_what_a_test_tool_keeps_is_found_out_by_the_explanation(run_project: RunProject) -> None:
+    """Where the holder check sees nobody, and the path ends at what a test tool keeps, the leak is none of the test's."""
+    tool = """
+        import threading
+
+        class Log:
+            def __init__(self):
+                self.of_thread = threading.local()
+                self.of_thread.seen = []
+
+        LOG = Log()
+    """
+    conftest = """
+        from pytest_memguard import hookspecs, registry
+        from pytest_memguard.core.values import KnownHolder
+
+        class Tool:
+            @hookspecs.hookimpl
+            def memguard_known_holders(self):
+                return [KnownHolder("tool.Log.seen", "tool", "it notes each run")]
+
+        registry._plugins().register(Tool())
+    """
+    test = "import tool\n\ndef test_it():\n    tool.LOG.of_thread.seen.append(object())\n"
+    files = {"tool.py": tool, "conftest.py": conftest, "test_it.py": test}
+    session = run_project(files, "--memguard", "-p", "no:cacheprovider", environ={"PYTHONPATH": "."})
+
+    assert (session.verdict("test_it"), session.outcome("test_it")) == ("growing", "passed")
+    assert session.reason("test_it") == "what grows is tool.LOG: it notes each run"
+
+
 # -- accepted leaks --------------------------------------------------------------------------------------------------
 
 
