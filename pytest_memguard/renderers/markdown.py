@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 MARKER = "<!-- memguard -->"
-#: A comment may have so many characters, of which none has less than a byte.
-COMMENT_BYTES = 65_536
+#: A comment may have 65,536 characters, of which none has less than a byte; the rest is for a longer marker.
+COMMENT_BYTES = 65_000
 #: A step's summary above 1 MiB is lost as a whole, and others write to it as well.
 SUMMARY_BYTES = 200_000
 _MOST_ROWS = 50
