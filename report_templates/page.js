@@ -77,9 +77,13 @@
       more.textContent = `Show ${Math.min(STEP, found.length - visible)} more`;
       more.hidden = all.hidden = visible === found.length;
     };
+    let asked = null;
     const filter = () => {
-      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      found = order.filter((one) => (!level.value || one.level === level.value) && words.every((word) => one.text.includes(word)));
+      const text = search.value.toLowerCase(), words = text.split(/\s+/).filter(Boolean);
+      // One more letter can only leave out more: what was left out before need not be looked at again.
+      const narrower = asked && asked.order === order && asked.level === level.value && text.startsWith(asked.text);
+      asked = { order, level: level.value, text };
+      found = (narrower ? found : order).filter((one) => (!level.value || one.level === level.value) && words.every((word) => one.text.includes(word)));
       shown = STEP;
       draw();
     };

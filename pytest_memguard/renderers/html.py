@@ -264,6 +264,8 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return amount(value, Unit.COUNT)
     return value if isinstance(value, str) else json.dumps(value)
 
 
