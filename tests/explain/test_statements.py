@@ -294,7 +294,7 @@ class Stack(list[int]):
         (ctypes.sizeof, ("_ctypes", "_ctypes.sizeof")),
         (time.struct_time.__reduce__, ("time", "time.struct_time.__reduce__")),
     ],
-    ids=str,
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_names_of_functions_in_c(function: Callable[..., object], name: tuple[str, str]) -> None:
     """A function in C is named by its module, a method by its class."""
