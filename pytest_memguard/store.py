@@ -82,9 +82,11 @@ def write_text(text: str, path: Path) -> None:
         raise DocumentError(f"{_shown(path)} cannot be written: {_reason(error)}") from error
 
 
-def read(path: Path) -> RunResult:
+def read(path: Path, *, outline: bool = False) -> RunResult:
     """
     Return the result that the document at *path* holds, compressed or not; of a baseline what it stands for.
+
+    An *outline* has no readings of tests, which are most of a document, and is read in half the time.
 
     Raises:
         DocumentError: it cannot be read, was cut short, or is no such document; one line says why.
@@ -94,14 +96,14 @@ def read(path: Path) -> RunResult:
         content = path.read_bytes()
         if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
-        return loads(content.decode("utf-8-sig"))
-    except (DocumentError, OSError, EOFError, ValueError, zlib.error) as error:
+        return loads(content.decode("utf-8-sig"), outline=outline)
+    except (DocumentError, OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise DocumentError(f"{_shown(path)} cannot be read: {_reason(error)}") from error
 
 
-def loads(text: str) -> RunResult:
+def loads(text: str, *, outline: bool = False) -> RunResult:
     """
-    Return the result that a document or a baseline holds.
+    Return the result that a document or a baseline holds; see ``read``.
 
     Raises:
         DocumentError: *text* was cut short, or is neither; one line says why.
@@ -109,7 +111,9 @@ def loads(text: str) -> RunResult:
     """
     found = document.parse(text)
     is_baseline = isinstance(found, dict) and str(found.get("schema")).startswith("memguard-baseline/")
-    return baseline.from_dict(found) if is_baseline else document.from_dict(found)
+    if is_baseline:
+        return baseline.from_dict(found)
+    return document.from_dict(document.outlined(found) if outline else found)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -141,6 +145,8 @@ def _reason(error: Exception) -> str:
         return error.strerror
     if isinstance(error, UnicodeDecodeError):
         return "this is not UTF-8 text"
+    if isinstance(error, MemoryError):
+        return "it is too large for the memory that is left"
     if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
         return f"this is damaged or was cut short: {error}"
     return str(error)

@@ -66,7 +66,7 @@ def _add(documents: Sequence[Path], file: Path) -> None:
         if history.is_damaged(file):
             raise DocumentError(f"{plain(str(file))} is damaged; name result documents to make it again")
         return
-    runs = [store.read(path) for path in documents]
+    runs = [store.read(path, outline=True) for path in documents]
     if history.is_damaged(file):
         aside = history.set_aside(file)
         sys.stderr.write(f"memguard: {plain(str(file))} was damaged, is now {plain(aside.name)}, and is made again\n")

@@ -153,22 +153,28 @@ def from_dict(content: Mapping[str, Any]) -> RunResult:
 
 
 def _results(leaks: tuple[dict[str, Any], ...], metrics: Mapping[str, Metric]) -> Iterator[SubjectResult]:
-    """Yield a result for each leaking test, all of its leaks in it."""
-    findings: dict[str, list[Finding]] = {}
-    verdicts: dict[str, Verdict] = {}
+    """Yield a result for each leaking test, all of its leaks in it; what has no fingerprint in one of its own."""
+    findings: dict[tuple[str, bool], list[Finding]] = {}
+    verdicts: dict[tuple[str, bool], Verdict] = {}
     for at, leak in enumerate(leaks):
         for name, rates in leak["tests"].items():
-            found = findings.setdefault(name, [])
-            if name not in verdicts or leak["verdict"] is Level.LEAK:
-                verdicts[name] = Verdict(leak["verdict"], 0.0, leak["text"])
-            for metric, numbers in rates.items():
-                if metric not in metrics:
-                    raise DocumentError(f"leaks[{at}].tests: {expect.shown(metric)} is not among the metrics")
-                trend = Trend(Shape.LINEAR, Estimate(*numbers), 0)
-                text = (leak["text"],)
-                found.append(Finding(metrics[metric], trend, 0.0, leak["fingerprint"], names=text))
-    for name, found in findings.items():
-        yield SubjectResult(name, "test", verdicts[name], file=name.partition("::")[0], findings=tuple(found))
+            key = name, bool(leak["fingerprint"])
+            if key not in verdicts or leak["verdict"] is Level.LEAK:
+                verdicts[key] = Verdict(leak["verdict"], 0.0, leak["text"])
+            findings.setdefault(key, []).extend(_findings(leak, rates, metrics, f"leaks[{at}].tests"))
+    for key, found in findings.items():
+        name = key[0]
+        yield SubjectResult(name, "test", verdicts[key], file=name.partition("::")[0], findings=tuple(found))
+
+
+def _findings(
+    leak: Mapping[str, Any], rates: Mapping[str, tuple[float, ...]], metrics: Mapping[str, Metric], where: str
+) -> Iterator[Finding]:
+    for metric, (point, low, high) in rates.items():
+        if metric not in metrics:
+            raise DocumentError(f"{where}: {expect.shown(metric)} is not among the metrics")
+        trend = Trend(Shape.LINEAR, Estimate(point, low, high), 0)
+        yield Finding(metrics[metric], trend, 0.0, leak["fingerprint"], names=(leak["text"],))
 
 
 def _placeholders(files: Mapping[str, int]) -> Iterator[SubjectResult]:

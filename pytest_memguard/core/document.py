@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RunResult, SubjectResult
 
 __all__ = [
-    "SCHEMA", "dumps", "from_dict", "loads", "parse", "result_from_dict", "result_to_dict", "to_dict", "version_of",
+    "SCHEMA", "dumps", "from_dict", "loads", "outlined", "parse", "result_from_dict", "result_to_dict", "to_dict",
+    "version_of",
 ]  # fmt: skip
 
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
@@ -258,6 +259,19 @@ def parse(text: str) -> Any:  # noqa: ANN401 - whatever it holds
     if constants:
         raise DocumentError(first_misfit(content) or f"{constants[0]} is not JSON")
     return content
+
+
+def outlined(content: Any) -> Any:  # noqa: ANN401 - whatever was parsed
+    """Return *content* without the readings of tests and callables; what is no document as it is."""
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, list):
+        return content
+    return {**content, "results": [_outlined(one) for one in results]}
+
+
+def _outlined(result: Any) -> Any:  # noqa: ANN401 - see above
+    is_short = isinstance(result, dict) and result.get("kind") in ("test", "callable") and "series" in result
+    return {**result, "series": [], "phases": None, "plan": None} if is_short else result
 
 
 def from_dict(content: Mapping[str, Any]) -> RunResult:

@@ -117,7 +117,7 @@ def _read(config: pytest.Config, settings: Settings, given: str) -> Baseline:
         near = nearest(given, store.baseline_names(config.rootpath))
         raise ConfigError(f"{where} is not there{near or f'; keep one with --memguard-save={_name(given)}'}")
     try:
-        return Baseline(given, store.read(path))
+        return Baseline(given, store.read(path, outline=True))
     except DocumentError as error:
         raise ConfigError(f"{where}: {error}") from error
 
