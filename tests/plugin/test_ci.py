@@ -111,6 +111,16 @@ def test_elsewhere(run_project: RunProject, environ: dict[str, str], number: int
     assert len(commands_of(session)) == number
 
 
+def test_what_a_baseline_knows_is_not_annotated(run_project: RunProject, tmp_path: Path) -> None:
+    """A known leak stands in the summary only, and fails nothing."""
+    before = run_project({"test_it.py": "def test_it():\n    leak()\n"}, "--memguard", "--memguard-save=main")
+    after = run_project(before, "--memguard", "--memguard-baseline=main", environ=github(tmp_path))
+
+    assert (before.returncode, after.returncode) == (1, 0)
+    assert commands_of(after) == []
+    assert "(1 known)" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
 def test_a_summary_that_cannot_be_written(run_project: RunProject, tmp_path: Path) -> None:
     """The session ends as it would, and says so."""
     environ = {**github(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path)}
