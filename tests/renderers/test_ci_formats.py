@@ -599,8 +599,8 @@ def test_a_hostile_junit_report() -> None:
     assert "<script>alert(1)</script>" in str(suite[0].get("name"))
 
 
-#: Element -> attributes that it must have, those that it may have, and its children: as in junit-10.xsd of Jenkins' xUnit
-#: plugin, and with what pytest adds to it, which are properties of a test case.
+#: Element -> attributes that it must have, those that it may have, and its children: as in junit-10.xsd of Jenkins'
+#: xUnit plugin, and with what pytest adds to it, which are properties of a test case.
 JUNIT = {
     "testsuites": ((), ("name", "time", "tests", "failures", "errors"), ("testsuite",)),
     "testsuite": (
