@@ -62,7 +62,6 @@ def _run(result: RunResult, found: tuple[Notice, ...]) -> dict[str, Any]:
     return {
         "tool": {"driver": {"name": _TOOL, **_version(result), "rules": list(_rules())}},
         "automationDetails": {"id": "memguard/"},
-        "columnKind": "unicodeCodePoints",
         "invocations": [
             {
                 "executionSuccessful": True,

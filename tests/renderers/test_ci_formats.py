@@ -489,7 +489,6 @@ RUN = shape(
     "tool results",
     tool=shape("driver", driver=DRIVER),
     automationDetails=shape("id", id=TEXT),
-    columnKind={"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
     invocations={"items": INVOCATION},
     results={"items": RESULT},
 )
