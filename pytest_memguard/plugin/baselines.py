@@ -56,7 +56,7 @@ class Baseline:
 
     def lines(self, result: RunResult) -> list[str]:
         """Return what is to be said of the baseline at the end of the session."""
-        if self.before is None:
+        if self.before is None or self._notes:
             return list(self._notes)
         from pytest_memguard.core.compare import compare  # noqa: PLC0415 - only with a baseline
         from pytest_memguard.renderers.terminal import change_counts, plain, run_label  # noqa: PLC0415 - see above
@@ -64,7 +64,7 @@ class Baseline:
         found = compare(self.before, replace(result, environment=self._environment))
         gone = [f"gone since then: {plain(change.text)}" for change in found.of("gone")]
         head = f"baseline {plain(self._name)} of {run_label(self.before)}: {change_counts(found)}"
-        return [head, *gone, *map(plain, (*self._notes, *found.notes))]
+        return [head, *gone, *map(plain, found.notes)]
 
     def _note(self, statuses: list[str | None]) -> str:
         if "worse" in statuses:
@@ -99,7 +99,7 @@ def read(config: pytest.Config, settings: Settings) -> Baseline:
     if handed is not None:
         from pytest_memguard import store  # noqa: PLC0415 - only with a baseline
 
-        return Baseline(settings.baseline, store.loads(handed) if handed else None)
+        return Baseline(settings.baseline, store.loads(handed))
     return _read(config, settings, settings.baseline)
 
 
@@ -113,7 +113,9 @@ def _read(config: pytest.Config, settings: Settings, given: str) -> Baseline:
     path = store.find_baseline(given, key, config.rootpath, config.invocation_params.dir)
     if path is None:
         if settings.save == given:
-            return Baseline(given, None, (f"there is no baseline {given} yet: nothing is known",))
+            from pytest_memguard.core.values import RunResult  # noqa: PLC0415 - rare
+
+            return Baseline(given, RunResult("", 0.0), (f"there is no baseline {given} yet: every leak is new",))
         near = nearest(given, store.baseline_names(config.rootpath))
         raise ConfigError(f"{where} is not there{near or f'; keep one with --memguard-save={_name(given)}'}")
     try:
@@ -127,10 +129,11 @@ def _name(given: str) -> str:
 
 
 def hand_to_worker(baseline: Baseline, workerinput: dict[str, Any]) -> None:
-    """Give an xdist worker what was read, which it may not be able to read itself; empty where nothing is known."""
+    """Give an xdist worker what was read, which it may not be able to read itself."""
     from pytest_memguard.core.baseline import dumps  # noqa: PLC0415 - only under xdist
 
-    workerinput[_KEY] = "" if baseline.before is None else dumps(baseline.before)
+    if baseline.before is not None:
+        workerinput[_KEY] = dumps(baseline.before)
 
 
 def save(session: pytest.Session, result: RunResult, name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from pytest_memguard import cli, store
 from pytest_memguard.core.values import (
@@ -82,7 +83,7 @@ def test_undecided(undecided: tuple[str, ...], code: int, capsys: Captured) -> N
     assert "note: the two have no test, no file and no leak in common" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["text", "json", "markdown"])
+@pytest.mark.parametrize("name", ["text", "json", "markdown", "github", "html"])
 def test_odd_names(name: str, folder: Path) -> None:
     """Names that would move the cursor or end a line do neither; a file is written that is UTF-8."""
     code = cli.main(["compare", "clean.json", "odd.json", f"--format={name}", "-o", "out"])
@@ -140,6 +141,31 @@ def test_output_not_writable(folder: Path, capsys: Captured) -> None:
     """An output that is no file is refused."""
     assert cli.main(["compare", "clean.json", "leak.json.gz", "-o", str(folder)]) == 2
     assert capsys.readouterr().err == f"memguard: {folder} cannot be written: it is not a regular file\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("comparison", ["compare", "clean.json", "odd.json", "--json"]), ("history", ["history", "odd.json", "--json"])],
+)
+def test_schema(name: str, arguments: list[str], capsys: Captured) -> None:
+    """What a machine may read is valid against its schema, which is one."""
+    cli.main(arguments)
+
+    check(name, capsys.readouterr().out)
+
+
+def test_schema_of_baseline(folder: Path) -> None:
+    """A baseline is valid against its schema."""
+    session = run(result("test_a.py::test_x", 7), result(ODD), commit={"sha": "abc", "dirty": None})
+
+    check("baseline", store.save_baseline(session, "main", folder).read_text(encoding="ascii"))
+
+
+def check(name: str, text: str) -> None:
+    """Validate a document."""
+    schema = json.loads((Path(__file__).parents[2] / f"docs/reference/{name}.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(json.loads(text))
 
 
 # -- merge -----------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_compare_text(story: Story) -> None:
     assert " -> " in text
 
 
-@pytest.mark.parametrize("name", ["markdown", "github"])
+@pytest.mark.parametrize("name", ["markdown", "github", "html"])
 def test_compare_formats(story: Story, name: str) -> None:
     """Every format that is offered tells the leak; annotations only what is not gone."""
     done = story.memguard("compare", "run0.json", "run1.json", f"--format={name}")

@@ -171,14 +171,19 @@ def test_missing(again: RunProject) -> None:
     assert "--memguard-baseline = 'mian' is not there; did you mean 'main'?" in session.stderr
 
 
-def test_first_of_its_name(run_project: RunProject) -> None:
-    """A baseline that the session itself keeps may be missing the first time; that is said."""
-    session = run_project(
-        {"test_a.py": "def test_x(): pass"}, "--memguard", "--memguard-baseline=m", "--memguard-save=m"
-    )
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_first_of_its_name(run_project: RunProject, workers: tuple[str, ...]) -> None:
+    """A baseline that the session itself keeps may be missing the first time; every leak is new then."""
+    arguments = ("--memguard", "--memguard-baseline=m", "--memguard-save=m", "--memguard-fail-on=new", *workers)
+    plugins = ("xdist",) if workers else ()
 
-    assert session.returncode == 0
-    assert "there is no baseline m yet: nothing is known" in session.stdout
+    first = run_project({"test_a.py": "def test_x(): leak()"}, *arguments, plugins=plugins)
+    found = statuses(first)
+    second = run_project(first, *arguments, plugins=plugins)
+
+    assert (first.returncode, second.returncode) == (1, 0)
+    assert "there is no baseline m yet: every leak is new" in first.stdout
+    assert (found, statuses(second)) == ({"test_x": ["new"]}, {"test_x": ["known"]})
 
 
 def test_new_without_baseline(run_project: RunProject) -> None:
