@@ -159,12 +159,17 @@
     const at = (x, slope) => chart.line[3] + slope * (x - chart.line[2]);
     const along = (of) => numbers.x.map((x) => (inside(x) ? of(x) : null));
     const both = (pick) => along((x) => pick(at(x, chart.line[5]), at(x, chart.line[6])));
-    const base = [
+    return [
       numbers.x, chart.y, both(Math.max), both(Math.min), along((x) => at(x, chart.line[4])),
-      numbers.x.map((x) => (chart.allowed ? chart.allowed * x : null)), numbers.x.map(() => null),
+      numbers.x.map((x) => (chart.allowed ? chart.allowed * x : null)), numbers.x.map((x) => between(chart.before, x)),
     ];
-    if (!chart.before.length) return base;
-    return uPlot.join([base.slice(0, 6), [chart.before.map((point) => point[0]), chart.before.map((point) => point[1])]]);
+  };
+  // The baseline was read at other runs: its height at x, on the line between its points.
+  const between = (points, x) => {
+    const after = points.findIndex((point) => point[0] >= x);
+    if (after < 0) return null;
+    const [x2, y2] = points[after], [x1, y1] = points[Math.max(0, after - 1)];
+    return x2 === x1 ? y2 : y1 + ((y2 - y1) * (x - x1)) / (x2 - x1);
   };
 
   const draw = (figure) => {

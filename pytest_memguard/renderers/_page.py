@@ -14,6 +14,7 @@ from pytest_memguard.core.causes import cheapest, expected_loss
 from pytest_memguard.core.units import Unit, amount, signed
 from pytest_memguard.core.values import Level, Phase
 from pytest_memguard.renderers import charts
+from pytest_memguard.renderers._comparison import change_counts, run_label
 from pytest_memguard.renderers._failure import command, held_by, shape_words
 from pytest_memguard.renderers._scores import policies
 from pytest_memguard.renderers._words import (
@@ -30,9 +31,9 @@ from pytest_memguard.renderers._words import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RetentionPath, SubjectResult
+    from pytest_memguard.core.values import Cause, Comparison, Finding, Metric, Readings, RetentionPath, SubjectResult
 
-__all__ = ["LEVELS", "Entry", "Sentence", "entry", "sentence", "verdict_word", "why_quiet"]
+__all__ = ["LEVELS", "Entry", "Sentence", "entry", "sentence", "sentence_of_changes", "verdict_word", "why_quiet"]
 
 LEVELS = {
     Level.LEAK: "leak",
@@ -87,6 +88,16 @@ def sentence(results: Sequence[SubjectResult]) -> Sentence:
     fewest = counted(min(one.runs for one in checked), "run")
     seen = f"In {total}, nothing that can be counted kept growing; each was judged over {fewest} or more."
     return Sentence("ok", "No new leak found" if leaks else "No leak found", f"{seen}{known}{rest}")
+
+
+def sentence_of_changes(comparison: Comparison) -> Sentence:
+    """Say in a sentence what became of the later session's leaks."""
+    text = f"{change_counts(comparison)}, from {run_label(comparison.before)} to {run_label(comparison.after)}."
+    if comparison.of("new") or comparison.of("worse"):
+        return Sentence("leak", "New or worse leaks" if comparison.of("new") else "Worse leaks", text)
+    if not comparison.decided:
+        return Sentence("none", "Not compared", text)
+    return Sentence("ok", "No new leak", text)
 
 
 def _worst(leaks: Sequence[SubjectResult]) -> str:
@@ -195,7 +206,9 @@ class Entry:
     command: str
 
 
-def entry(key: str, cause: Cause | None, group: Sequence[SubjectResult]) -> Entry:
+def entry(
+    key: str, cause: Cause | None, group: Sequence[SubjectResult], earlier: Sequence[SubjectResult] = ()
+) -> Entry:
     """
     Return what there is to say of one cause.
 
@@ -203,16 +216,19 @@ def entry(key: str, cause: Cause | None, group: Sequence[SubjectResult]) -> Entr
         key: Id of its place in the page.
         cause: None for a result that grows and has none.
         group: Its results, one at least.
+        earlier: Results of the session before that have the same cause.
 
     """
     example = cheapest(group)
+    # The same test is what can be compared; another one of the cause is better than none.
+    before = min(earlier, key=lambda one: (one.id != example.id, one.id), default=None)
     surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, not is_accepted(one), one.verdict.score))
     findings = [one for one in example.findings if cause is None or one.fingerprint == cause.fingerprint]
     rates = cause.growth if cause else [(one.metric, rate_of(one, example)) for one in findings]
     metrics = _read([one.metric for one in findings], example)
     moved = _moved(metrics, example)
     shown = charts.positions(example.readings, metrics[0]) if example.readings and metrics else []
-    drawn = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown))][:_MOST_CHARTS]
+    drawn = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown, before))][:_MOST_CHARTS]
     return Entry(
         key=key,
         members=tuple(map(id, group)),

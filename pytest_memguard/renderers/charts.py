@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from pytest_memguard.core.trend import READINGS_NEEDED
 from pytest_memguard.core.units import Unit, amount, signed
 from pytest_memguard.core.values import Phase
-from pytest_memguard.renderers._words import noun_in_full, plain
+from pytest_memguard.renderers._words import noun_in_full, plain, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -137,14 +137,21 @@ def chart_of(
         _rungs(readings),
         _line(readings, finding),
         max(0.0, plan.accepted(metric)) if plan is not None else 0.0,
-        tuple(_before(before, metric)),
+        tuple(_before(before, metric, readings.runs[-1])),
     )
 
 
-def _before(result: SubjectResult | None, metric: Metric) -> Iterator[tuple[float, float]]:
-    if result and result.readings and metric in result.readings.metrics:
+def _before(result: SubjectResult | None, metric: Metric, last: float) -> Iterator[tuple[float, float]]:
+    """Yield the points of the baseline up to *last* run; of one that keeps no readings the line of its growth a run."""
+    if result is None:
+        return
+    if result.readings and metric in result.readings.metrics:
         points = growth_since(result.readings, metric)
-        yield from (points[at][1:] for at in positions(result.readings, metric))
+        yield from (points[at][1:] for at in positions(result.readings, metric) if points[at][1] <= last)
+        return
+    rate = next((rate_of(one, result) for one in result.findings if one.metric == metric), 0.0)
+    if isfinite(rate * last) and rate:
+        yield from ((0.0, 0.0), (last, rate * last))
 
 
 def positions(readings: Readings, metric: Metric) -> list[int]:

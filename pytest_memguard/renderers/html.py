@@ -20,15 +20,16 @@ from pytest_memguard.core.causes import causes, expected_loss
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
 from pytest_memguard.renderers import _page
+from pytest_memguard.renderers._comparison import change_growth, run_label
 from pytest_memguard.renderers._templates import asset, page, policy
 from pytest_memguard.renderers._words import counted, growth_text, joined, noun_in_full, rate_of, score_text, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_memguard.core.values import Cause, RunResult, SubjectResult
+    from pytest_memguard.core.values import Cause, Change, Comparison, RunResult, SubjectResult
 
-__all__ = ["pages", "render"]
+__all__ = ["comparison", "pages", "render"]
 
 #: A document larger than this is offered compressed; every command reads both.
 _MOST_PLAIN_BYTES = 32 * 1024
@@ -51,17 +52,48 @@ def pages(runs: Sequence[tuple[str, RunResult]]) -> str:
         runs: One session at least.
 
     """
+    shown = [_run(number, name, result, {}) for number, (name, result) in enumerate(runs, start=1)]
+    return _whole(_page.sentence([one for _, result in runs for one in result.results]), shown)
+
+
+def comparison(comparison: Comparison) -> str:
+    """Return one page of what changed, then both sessions: the later one first, over what the earlier one did."""
+    before, after = comparison.before, comparison.after
+    earlier: dict[str, list[SubjectResult]] = {}
+    for one in before.results:
+        for name in dict.fromkeys(finding.fingerprint for finding in one.findings if finding.fingerprint):
+            earlier.setdefault(name, []).append(one)
+    runs = [
+        _run(1, f"after: {run_label(after)}", after, earlier),
+        _run(2, f"before: {run_label(before)}", before, {}),
+    ]
+    changes = tuple(map(_change, comparison.changes))
+    return _whole(_page.sentence_of_changes(comparison), runs, changes, comparison.notes)
+
+
+def _whole(
+    sentence: _page.Sentence,
+    runs: Sequence[_Run],
+    changes: Sequence[tuple[str, ...]] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
     styles = asset("vendor/uPlot.min.css", "page.css")
     scripts = (asset("vendor/uPlot.iife.min.js"), asset("page.js"))
-    shown = [_run(number, name, result) for number, (name, result) in enumerate(runs, start=1)]
     return page(
         "page.html",
         policy=policy(scripts=scripts, styles=(styles,)),
         styles=styles,
         scripts=scripts,
-        sentence=_page.sentence([one for _, result in runs for one in result.results]),
-        runs=shown,
+        sentence=sentence,
+        runs=runs,
+        changes=changes,
+        notes=notes,
     )
+
+
+def _change(change: Change) -> tuple[str, ...]:
+    """Return kind, growth, cause, fingerprint and tests of a change."""
+    return change.kind, change_growth(change), change.text, change.fingerprint, joined(change.results)
 
 
 # -- one session -----------------------------------------------------------------------------------------------------
@@ -106,11 +138,11 @@ class _Row:
     why: str
 
 
-def _run(number: int, name: str, result: RunResult) -> _Run:
+def _run(number: int, name: str, result: RunResult, earlier: Mapping[str, Sequence[SubjectResult]]) -> _Run:
     key = f"r{number}"
-    entries = tuple(_entries(result, key))
+    entries = tuple(_entries(result, key, earlier))
     homes = {one: entry.key for entry in reversed(entries) for one in entry.members}
-    file, size, link = _download(name or f"memguard-{number}", result)
+    file, size, link = _download(name.partition(":")[0] or f"memguard-{number}", result)
     return _Run(
         key=key,
         name=name or f"run {number}",
@@ -192,8 +224,8 @@ def _row(result: SubjectResult, entry: str) -> _Row:
 # -- causes ----------------------------------------------------------------------------------------------------------
 
 
-def _entries(result: RunResult, key: str) -> Iterator[_page.Entry]:
-    """Yield the causes, and what grows without one, by expected loss."""
+def _entries(result: RunResult, key: str, earlier: Mapping[str, Sequence[SubjectResult]]) -> Iterator[_page.Entry]:
+    """Yield the causes, and what grows without one, by expected loss; over what *earlier* results of the cause did."""
     grown = [one for one in result.results if one.verdict.level in _GROWS]
     members: dict[str, dict[int, SubjectResult]] = {}
     for one in grown:
@@ -206,7 +238,7 @@ def _entries(result: RunResult, key: str) -> Iterator[_page.Entry]:
     alone = [one for one in grown if not any(finding.fingerprint for finding in one.findings)]
     found += [(-expected_loss(one), one.id, None, [one]) for one in alone]
     for number, (_, _, cause, group) in enumerate(sorted(found, key=lambda one: one[:2]), start=1):
-        yield _page.entry(f"{key}-c{number}", cause, group)
+        yield _page.entry(f"{key}-c{number}", cause, group, earlier.get(cause.fingerprint, ()) if cause else ())
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------

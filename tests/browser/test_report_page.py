@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
+from pytest_memguard.core.compare import compare
 from pytest_memguard.core.values import RunResult
 from pytest_memguard.renderers import html
 
@@ -17,7 +18,7 @@ from pytest_memguard.renderers import html
 class Tab(Protocol):
     """What ``conftest.Tab`` can do; a test cannot import it from there."""
 
-    def run(self, expression: str) -> object:
+    def run(self, expression: str) -> Any:  # noqa: ANN401 - whatever it gives
         """Return the value of a JavaScript expression."""
 
     def until(self, condition: str) -> None:
@@ -104,6 +105,26 @@ def test_a_chart_can_be_read_with_the_keyboard(opened: Opened, sample: RunResult
         "run 62: +434 blocks of Python memory",
         "run 0: 0 blocks of Python memory",
     ]
+
+
+def test_a_comparison_is_drawn(opened: Opened, sample: RunResult) -> None:
+    """Charts of the later session hold the earlier one, point by point on the runs of the later."""
+    tab = opened(html.comparison(compare(sample, sample)))
+    see(tab, "figure")
+    tab.until(f"{_DRAWN} > 0")
+
+    assert tab.complaints() == []
+    assert tab.run("document.querySelectorAll('#r1 .key .before').length") == 2
+
+
+def test_a_link_leads_to_its_section(opened: Opened, large: RunResult) -> None:
+    """A jump over two hundred causes that were never laid out ends at what was asked for."""
+    tab = opened(html.render(large))
+    tab.run("document.querySelector('.jump a[href=\"#r1-tests\"]').click()")
+    tab.run(_FRAME)
+    tab.run(_FRAME)
+
+    assert abs(tab.run("document.getElementById('r1-tests').getBoundingClientRect().top")) < 300
 
 
 def test_the_path_is_shown(opened: Opened, sample: RunResult) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from pytest_memguard import registry
 from pytest_memguard.core import document
+from pytest_memguard.core.compare import compare
 from pytest_memguard.core.values import BLOCKS, Estimate, Finding, Level, Phase, Readings, RunResult, Shape, Trend
 from pytest_memguard.renderers import _templates, html
 
@@ -214,6 +215,42 @@ def test_several_documents(sample: RunResult) -> None:
     assert "b.json.gz 3.14.0, 2026-01-02T03:04:05+00:00: No leak found" in flat(page.text)
     assert len(ids) == len(set(ids))
     assert documents_in(text) == [document.dumps(sample), document.dumps(quiet)]
+
+
+def _later(sample: RunResult) -> RunResult:
+    """Return a session after *sample*: its cache grows ten times as fast, and nothing else is measured again."""
+    search = sample.results[0]
+    worse = tuple(
+        replace(one, trend=replace(one.trend, slope=Estimate(10 * one.trend.slope.point, 10, 20_000)))
+        for one in search.findings
+    )
+    return replace(sample, results=(replace(search, findings=worse), sample.results[3]))
+
+
+def test_a_comparison(sample: RunResult) -> None:
+    """What changed comes first, then both sessions; charts of the later one show the earlier one as a dashed line."""
+    text = html.comparison(compare(sample, _later(sample)))
+    page = flat(Page(text).text)
+
+    assert "Worse leaks. 1 worse, from 0123456789 (2026-01-02) to 0123456789 (2026-01-02)." in page
+    assert "worse +7 -> +70 blocks a run shop.catalog._CACHE 86427d04fdadfef2 tests/test_shop.py::test_search" in page
+    assert "after: 0123456789 (2026-01-02)" in page
+    assert text.count('<polyline class="before"') == 2
+    assert "baseline" in page
+
+
+def test_a_comparison_with_a_baseline_without_readings(sample: RunResult) -> None:
+    """Of a baseline that keeps no readings the growth a run is drawn."""
+    outline = replace(sample, results=tuple(replace(one, readings=None, plan=None) for one in sample.results))
+    text = html.comparison(compare(outline, _later(sample)))
+
+    assert len(re.findall(r'<polyline class="before" points="\S+ \S+"/>', text)) == 2
+
+
+def test_a_comparison_of_the_same(sample: RunResult) -> None:
+    """Where nothing is new, the page says so, hostile names and all."""
+    assert "<strong>No new leak.</strong>" in html.comparison(compare(sample, sample))
+    assert "<strong>Not compared.</strong>" in html.comparison(compare(RunResult("", 0.0), RunResult("", 0.0)))
 
 
 # -- what it is ------------------------------------------------------------------------------------------------------
