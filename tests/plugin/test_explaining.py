@@ -144,7 +144,7 @@ def test_fingerprints_are_the_same_everywhere(run_project: RunProject, workers: 
 
 
 def test_what_a_test_tool_keeps_is_found_out_by_the_explanation(run_project: RunProject) -> None:
-    """Where the holder check sees nobody, and the path ends at what a test tool keeps, the leak is none of the test's."""
+    """Where the holder check sees nobody, and the path ends at a test tool, the leak is none of the test's."""
     tool = """
         import threading
 
