@@ -140,3 +140,14 @@ def test_refused(changes: dict[str, object], message: str) -> None:
         from_dict({**to_dict(SHOP), **changes})
 
     assert str(caught.value).startswith(message)
+
+
+def test_unknown_place() -> None:
+    """A session that does not say where it was made has a baseline all the same."""
+    assert to_dict(replace(SHOP, environment={}))["environment"] == {}
+
+
+def test_not_json() -> None:
+    """What JSON does not have is refused when it is written, and where it stands is said."""
+    with pytest.raises(DocumentError, match=r"commit\.sha: nan is not a number"):
+        dumps(replace(SHOP, commit={"sha": float("nan")}))

@@ -160,6 +160,14 @@ def test_larger_objects() -> None:
     assert (only(large).metric, only(large).after) == (HEAP, 1025)
 
 
+def test_no_metric_in_common() -> None:
+    """A test that is counted otherwise now is neither better nor worse."""
+    before, after = run(result("test_a", grown(7, metric=HEAP))), run(result("test_a", grown(7)))
+    both = run(result("test_a", grown(7)), result("test_b", grown(7, metric=HEAP)))
+
+    assert [only(compare(*pair)).kind for pair in ((before, after), (both, before))] == ["known", "known"]
+
+
 def test_without_fingerprint() -> None:
     """A test that leaked stands for a leak that nothing is known of, on either side; another test does not."""
     named, unnamed = run(result("test_a", grown(7))), run(result("test_a", grown(7, "")))
@@ -279,6 +287,13 @@ def test_footprint(values: tuple[int, ...], kind: str) -> None:
     changes = compare(before, run(process(*(value * mib for value in values)))).changes
 
     assert "".join(change.kind for change in changes) == kind
+
+
+def test_footprint_unread() -> None:
+    """What was not read on one side has no footprint to compare."""
+    unread = replace(process(1, 1), readings=None)
+
+    assert compare(run(unread), run(process(2**30, 2**30))).changes == ()
 
 
 def test_footprint_elsewhere() -> None:

@@ -85,6 +85,13 @@ def test_order() -> None:
     assert trends(sessions, NUMBERS) == trends(sessions[::-1], NUMBERS)
 
 
+def test_without_fingerprint() -> None:
+    """What nothing is known of has no trend, as it cannot be known again."""
+    unknown = PastLeak("", "it grew", "leak", {"blocks": 1.0}, ("test_a.py::test_x",))
+
+    assert trends([past(1, leaks=(unknown,))], NUMBERS) == ()
+
+
 @pytest.mark.parametrize(
     ("start", "days"),
     [("2026-01-02", [2, 3]), ("2026-01-02T00:00:01Z", [3]), ("00000003", [3]), ("000", []), ("soon", [])],
