@@ -329,7 +329,8 @@ def _picture(key: str, number: int, finding: Finding, chart: charts.Chart, metri
     last, unit = chart.y[-1], chart.metric.unit
     about = f"{signed(last, unit)} {noun_of(chart.metric)} over {counted(int(chart.x[-1] - chart.x[0]), 'run')}; "
     slope = finding.trend.slope
-    about += f"fitted {signed(slope.point, unit)} a run; {shape_words(finding)}"
+    accepted = f"{amount(chart.allowed, unit)} a run" if chart.allowed else "none"
+    about += f"fitted {signed(slope.point, unit)} a run, accepted {accepted}; {shape_words(finding)}"
     drawn = charts.svg(chart, f"{key}-g{number}", about)
     return Picture(
         drawn, about, tuple(charts.legend(chart)), metrics.index(chart.metric) if chart.metric in metrics else -1

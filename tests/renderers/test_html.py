@@ -139,6 +139,8 @@ def test_an_accepted_leak_is_no_new_one(sample: RunResult) -> None:
         "native heap +1.1 KiB 1.1 KiB to 1.1 KiB (95 %) +67.7 KiB sampled in step with the number of runs",
         "blocks of Python memory +7 exactly +441 counted exactly the same amount every run",
         "How this verdict came about: leak, 99 of 100: +7 blocks a run, exact over 63 more runs.",
+        "+441 blocks over 63 runs; fitted +7 a run, accepted none; exactly the same amount every run.",
+        "fitted +1.1 KiB a run, accepted 256 B a run; in step with the number of runs.",
         "confirm 30 runs +210",
         "points 96.3",
         "growth rate 40 of 40, consistent growth 20 of 20",
