@@ -7,16 +7,19 @@ import inspect
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from pytest_memguard import registry
 from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Holder, Level
 from pytest_memguard.core.verdict import rejudge
+from pytest_memguard.errors import SubjectFailed
+from pytest_memguard.plugin.repeat import failed_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from pytest_memguard.config import Settings
     from pytest_memguard.core.ports import ChunkCache, Subject
@@ -30,7 +33,34 @@ __all__ = ["Explaining", "about_function", "about_item"]
 _SECONDS = {Level.LEAK: 60.0, Level.GROWING: 2.0}
 #: So many results of one holder are explained one by one; those after them take over what these were told.
 _ALIKE = 3
+#: Holders whose names say all; a test that wraps something at each run takes twice as long each time.
+_TOLD = ("rebound", "known")
 _LATE = "not explained: this session has spent its time on others; run this test alone"
+_TAKEN_OVER = "as explained for {}, which has the same holder; alone this test is explained by itself"
+#: What a callable that is checked may raise besides errors; it has been judged, and its outcome stands.
+_OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception, SystemExit)
+
+
+class _Judged:
+    """A subject that is judged already: whatever a further run of it raises is no more than a run that failed."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def run(self) -> None:
+        """
+        Run it once more.
+
+        Raises:
+            SubjectFailed: it failed.
+
+        """
+        try:
+            self._subject.run()
+        except (SubjectFailed, pytest.exit.Exception):
+            raise
+        except (Exception, *_OUTCOMES) as error:
+            raise SubjectFailed(failed_with(error)) from error
 
 
 class Explaining:
@@ -39,7 +69,7 @@ class Explaining:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._spent_s = dict.fromkeys(_SECONDS, 0.0)
-        self._told: dict[str, list[Explanation]] = {}
+        self._told: dict[str, list[tuple[str, Explanation]]] = {}
 
     def explained(
         self,
@@ -55,18 +85,37 @@ class Explaining:
             return result
         from pytest_memguard.engine.extra import explained  # noqa: PLC0415 - heavy, and only for what grows
 
-        if self._settings.explain == "off":
+        if self._settings.explain == "off" or result.holder.kind in _TOLD:
             return explained(result, Explanation())
         alike = self._told.setdefault(f"{result.holder.kind} {result.holder.name}", [])
-        if result.holder.name and len(alike) >= _ALIKE and len({one.paths for one in alike}) == 1:
-            return explained(result, replace(alike[0], sites=(), names=(), makers=()))
+        if result.holder.name and len(alike) >= _ALIKE and len({one.paths for _, one in alike}) == 1:
+            first, told = alike[0]
+            if told.paths:
+                notes = (_TAKEN_OVER.format(first),)
+                return explained(result, replace(told, sites=(), names=(), makers=(), notes=notes))
         if self._spent_s[level] > _SECONDS[level] and self._settings.explain != "always":
             return explained(result, Explanation(notes=(_LATE,)))
         began = time.perf_counter()
-        explanation = self._explain(result, subject, recorder, about(), reset)
+        explanation = self._guarded(result, _Judged(subject), recorder, about, reset)
         self._spent_s[level] += time.perf_counter() - began
-        alike.append(explanation)
+        alike.append((result.id, explanation))
         return _set_apart(explained(result, explanation))
+
+    def _guarded(
+        self,
+        result: SubjectResult,
+        subject: Subject,
+        recorder: Recorder,
+        about: Callable[[], About],
+        reset: Callable[[], object] | None,
+    ) -> Explanation:
+        """Explain; a mistake of ours costs the explanation, and not the verdict."""
+        try:
+            return self._explain(result, subject, recorder, about(), reset)
+        except pytest.exit.Exception:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            return Explanation(notes=(f"not explained: memguard itself {failed_with(error)}",))
 
     def _explain(
         self,
@@ -142,5 +191,13 @@ def about_function(function: Callable[..., object], item: pytest.Item) -> About:
 def _about(function: Any, home: str, path: Path, root: Path) -> About:  # noqa: ANN401 - any callable
     from pytest_memguard.engine.extra import About  # noqa: PLC0415 - see above
 
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    return About(home, str(path), str(root), code)
+    return About(home, str(path), str(root), _code_of(function))
+
+
+def _code_of(function: Any) -> CodeType | None:  # noqa: ANN401 - any callable
+    """Return the code of a function, of the one that a decorator wraps, or of a method; None of all else."""
+    try:
+        code = getattr(inspect.unwrap(function), "__code__", None)
+    except Exception:  # noqa: BLE001 - wrapped in a circle, or with a __getattr__ of its own
+        return None
+    return code if isinstance(code, CodeType) else None

@@ -105,6 +105,92 @@ def test_a_test_that_fails_when_it_is_explained(run_project: RunProject) -> None
     assert note.startswith("a run of the extra pass failed with AssertionError: assert not True")
 
 
+@pytest.mark.parametrize("failing", ["raise KeyError('traced')", "pytest.skip('traced')", "raise SystemExit(3)"])
+def test_a_callable_that_fails_when_it_is_explained(run_project: RunProject, failing: str) -> None:
+    """What it raises in the extra runs is not the test's: the leak is what the test fails with."""
+    source = f"""
+        import pytest
+        import tracemalloc
+
+        KEPT = []
+
+        def add():
+            KEPT.append(object())
+            if tracemalloc.is_tracing():
+                {failing}
+
+        def test_leak(memguard):
+            memguard.check(add)
+    """
+    session = run_project({"test_it.py": source}, "--memguard")
+    (result,) = [one for one in session.document["results"] if one["kind"] == "callable"]
+
+    assert session.tally == {"failed": 1}
+    assert "held by   test_it.KEPT" in session.stdout
+    assert result["notes"][0].startswith("a run of the extra pass ")
+
+
+def test_a_callable_without_code_is_explained(run_project: RunProject) -> None:
+    """Something callable that says it wraps itself is no more than a callable that is not followed by line."""
+    source = """
+        KEPT = []
+
+        class Add:
+            def __init__(self):
+                self.__wrapped__ = self
+
+            def __call__(self):
+                KEPT.append(object())
+
+        def test_leak(memguard):
+            memguard.check(Add())
+    """
+    session = run_project({"test_it.py": source}, "--memguard")
+
+    assert "path      module test_it" in session.stdout
+
+
+def test_a_mistake_of_the_explanation_costs_no_verdict(run_project: RunProject) -> None:
+    """The leak is reported; that there is no explanation is said."""
+    conftest = """
+        from pytest_memguard.engine import extra
+
+        def fail(self):
+            raise LookupError("no such thing")
+
+        extra.ExtraPass.explain = fail
+    """
+    session = run_project({"conftest.py": conftest, "test_shop.py": _SHOP}, "--memguard")
+
+    assert session.verdict("test_order") == "leak"
+    assert session.results["test_order"]["notes"] == [
+        "not explained: memguard itself failed with LookupError: no such thing"
+    ]
+
+
+def test_what_is_taken_over_says_where_from(run_project: RunProject) -> None:
+    """The fourth test with one holder is told what the first was, and not what went wrong there."""
+    source = """
+        import pytest
+        import tracemalloc
+
+        KEPT = []
+
+        @pytest.mark.parametrize("number", range(5))
+        def test_it(number):
+            KEPT.append([])
+            if number == 0:
+                tracemalloc.stop()
+    """
+    session = run_project({"test_it.py": source}, "--memguard")
+    notes = [session.results[f"test_it[{number}]"]["notes"] for number in range(5)]
+
+    assert notes[0] == ["the test stopped tracemalloc: no allocation sites"]
+    assert notes[1:3] == [[], []]
+    assert notes[3] == notes[4]
+    assert notes[3][0].startswith("as explained for test_it.py::test_it[0], ")
+
+
 def test_fifty_tests_that_leak_through_one_cache_are_one_cause(run_project: RunProject) -> None:
     """They are told as one, with the cheapest of them to repeat."""
     source = """
