@@ -38,6 +38,8 @@ __all__ = ["RUNS", "About", "ExtraPass", "explained"]
 RUNS = 7
 #: Seconds that the search for holders may take; it says so where they are not enough.
 _SEARCH_S = 5.0
+#: So much longer than the last run the next one may take.
+_LONGER = 4.0
 #: Runs after the one that is followed: a name that comes with each of them is the leak.
 _MORE_RUNS = 2
 #: Whatever Python keeps is in blocks too; what only these two see is C code's.
@@ -196,8 +198,12 @@ class ExtraPass:
         return sum(1 for _ in self._made(most))
 
     def _made(self, most: int) -> Iterator[None]:
+        began_s = self.clock()
         for number in range(most):
-            if number and self.clock() > self._ends_s:
+            now_s = self.clock()
+            began_s, took_s = now_s, now_s - began_s
+            # What it takes grows with what it keeps, perhaps: the next run may take much longer than the last.
+            if number and now_s + _LONGER * took_s > self._ends_s:
                 self._notes.append(f"explained from {number} runs: more would have taken over {self.budget_s:g} s")
                 return
             if not self._run():
