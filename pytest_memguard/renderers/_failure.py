@@ -284,8 +284,10 @@ def _acceptance(result: SubjectResult) -> list[str]:
     text = re.sub(r"(\d|:) ", "\\1\xa0", f"@pytest.mark.no_leak(allow={{{allowed}}})")
     folded = textwrap.wrap(text, _TEXT, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     lines = [line.replace("\xa0", " ") for line in folded]
-    known = next(filter(None, (finding.fingerprint for finding in result.findings)), "")
-    return [*lines, f'or memguard accept RUN.json {known} --reason "..."' if known else f"or {skip}"]
+    # All of them: as long as one is not accepted, the test fails.
+    known = dict.fromkeys(finding.fingerprint for finding in result.findings if finding.fingerprint)
+    commands = [f'memguard accept RUN.json {one} --reason "..."' for one in known] or [skip]
+    return [*lines, *(f"{'and' if at else 'or'} {command}" for at, command in enumerate(commands))]
 
 
 def _allowance(finding: Finding, result: SubjectResult) -> str:

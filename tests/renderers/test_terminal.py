@@ -624,6 +624,17 @@ def caused(metric: Metric, rate: float, fingerprint: str) -> Finding:
     return replace(finding(metric, rate), fingerprint=fingerprint)
 
 
+def test_each_cause_of_a_test_is_to_be_accepted() -> None:
+    """A test whose blocks and descriptors grow for two causes fails until both are accepted."""
+    grown = (caused(BLOCKS, 7.0, "c0ffee"), caused(HEAP, 1126.0, "c0ffee"), caused(FDS, 1.0, "beef"))
+    text = failure(result(*grown))
+
+    assert text.endswith(
+        '\n          or memguard accept RUN.json c0ffee --reason "..."'
+        '\n          and memguard accept RUN.json beef --reason "..."'
+    )
+
+
 CACHE = Holder("unbounded", "shop.catalog._CACHE", grew=1.0)
 FOLDED = session(
     *(
