@@ -291,10 +291,10 @@ class Hop:
 
     Attributes:
         kind: What sort of edge. First hop, the root: ``module``, ``class``, ``thread``, ``frame``, ``context``,
-            ``task``, ``logging``, ``atexit``, ``signal``, ``native``, ``interpreter``. Others: ``attribute``, ``item``
-            (of a dict, by key), ``element`` (of a list, set, tuple, deque), ``cell``, ``default``, ``cache`` (of an
-            lru_cache), ``method`` (its object), ``function``, ``callback`` (of a weak reference), ``traceback``,
-            ``local`` (of a frame), ``reference`` (all else).
+            ``task``, ``logging``, ``atexit``, ``signal``, ``fixture``, ``native``, ``interpreter``. Others:
+            ``attribute``, ``item`` (of a dict, by key), ``element`` (of a list, set, tuple, deque), ``cell``,
+            ``default``, ``cache`` (of an lru_cache), ``method`` (its object), ``function``, ``callback`` (of a weak
+            reference), ``traceback``, ``local`` (of a frame), ``reference`` (all else).
         name: Of the edge, no address, no index in it: ``shop.KEPT`` of a root, else ``.calls``, ``['key']``, ``[...]``.
         type: Qualified type of the object it leads to.
         grows_per_run: Entries that this object, a container, gains a run.
@@ -372,7 +372,7 @@ class Explanation:
 
     Attributes:
         sites: Where memory that stayed was allocated, the user's own code first, most blocks a run first.
-        types: What stayed, most objects a run first.
+        types: What stayed, the user's own classes first, then most objects a run.
         paths: Who holds it, the best first.
         names: (metric name, what of it stayed): paths and peers of descriptors, names of threads, commands of children.
         makers: (metric name, where it was opened or started).

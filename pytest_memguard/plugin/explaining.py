@@ -33,7 +33,7 @@ __all__ = ["Explaining", "about_function", "about_item"]
 _SECONDS = {Level.LEAK: 60.0, Level.GROWING: 2.0}
 #: So many results of one holder are explained one by one; those after them take over what these were told.
 _ALIKE = 3
-#: Holders whose names say all; a test that wraps something at each run takes twice as long each time.
+#: Holders whose names say all. What was stopped is not run again either: it takes longer each time, perhaps.
 _TOLD = ("rebound", "known")
 _LATE = "not explained: this session has spent its time on others; run this test alone"
 _TAKEN_OVER = "as explained for {}, which has the same holder; alone this test is explained by itself"
@@ -85,7 +85,7 @@ class Explaining:
             return result
         from pytest_memguard.engine.extra import explained  # noqa: PLC0415 - heavy, and only for what grows
 
-        if self._settings.explain == "off" or result.holder.kind in _TOLD:
+        if self._settings.explain == "off" or result.holder.kind in _TOLD or result.stopped:
             return explained(result, Explanation())
         alike = self._told.setdefault(f"{result.holder.kind} {result.holder.name}", [])
         if result.holder.name and len(alike) >= _ALIKE and len({one.paths for _, one in alike}) == 1:
