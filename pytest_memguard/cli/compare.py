@@ -48,21 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the comparison, and say by the exit code what it means."""
-    head = _read(options.head, "unknown")
-    found = compare(_read(options.base, environment_key(head.environment)), head)
+    outline = options.format != "html"  # a page draws the readings; all else is said without them
+    head = _read(options.head, "unknown", outline=outline)
+    found = compare(_read(options.base, environment_key(head.environment), outline=outline), head)
     write_text(_text(found, options.format), options.output)
     if failing(found, options.fail_on):
         return _CHANGED
     return _CLEAN if found.decided or options.undecided == "pass" else _UNDECIDED
 
 
-def _read(given: str, key: str) -> RunResult:
+def _read(given: str, key: str, *, outline: bool) -> RunResult:
     here = Path.cwd()
     path = store.find_baseline(given, key, here, here)
     if path is None:
         near = nearest(given, store.baseline_names(here))
         raise ConfigError(f"{plain(given)!r} is neither a file nor a baseline in .memguard/baselines{near}")
-    return store.read(path, outline=True)
+    return store.read(path, outline=outline)
 
 
 def _text(found: Comparison, name: str) -> str:
