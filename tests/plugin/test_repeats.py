@@ -50,7 +50,7 @@ _CONFTEST = """
             "log": [len(logging.getLogger().handlers), logging.getLogger().level],
             "attributes": sorted(vars(item)),
             "markers": [marker.name for marker in item.own_markers],
-            "properties": item.user_properties,
+            "properties": [one for one in item.user_properties if not str(one[0]).startswith("memguard.")],
             "sections": item._report_sections,
             "kept": getattr(item, "kept", None),
             "folders": sorted(os.listdir(item.config._tmp_path_factory.getbasetemp())),
