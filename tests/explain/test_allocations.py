@@ -103,7 +103,7 @@ def look(run: Callable[[], object], tmp_path: Path) -> list[tuple[str, int, str,
     for _ in range(RUNS):
         run()
     gc.collect()
-    sites = [site for site in look_at.finish(RUNS) if site.file != __file__]  # a collection here runs others' finalizers
+    sites = [site for site in look_at.finish(RUNS) if site.file != __file__]  # collections run finalizers
     return [(site.file, site.line, site.function, site.blocks_per_run) for site in sites]
 
 
