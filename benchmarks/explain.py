@@ -83,7 +83,9 @@ def main() -> None:
         for name, leak in leaks(shop).items():
             found, seconds = explain(leak)
             parts = ", ".join(f"{part} {took_s:.2f}" for part, took_s in seconds.items())
-            print(f"{most:>9,} objects, {name:<21} {sum(seconds.values()):5.2f} s ({parts})  {found.paths[0].hops[1].name}")
+            print(
+                f"{most:>9,} objects, {name:<21} {sum(seconds.values()):5.2f} s ({parts})  {found.paths[0].hops[1].name}"
+            )
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ class ExtraPass:
         heap: Returns the native bytes in use; None where nothing can tell.
         mapped: Returns the bytes that are mapped.
         budget_s: Seconds for all runs together; at least one is made.
+        keeps_objects: Whether Python objects are known to stay, though no counter of them could be confirmed.
         seeks_cycles: Whether it is noted as well what only the garbage collector frees.
 
     """
@@ -109,6 +110,7 @@ class ExtraPass:
     heap: Callable[[], int] | None = None
     mapped: Callable[[], int] | None = None
     budget_s: float = 10.0
+    keeps_objects: bool = False
     seeks_cycles: bool = False
     clock: Callable[[], float] = time.perf_counter
     _notes: list[str] = field(default_factory=list)
@@ -118,9 +120,9 @@ class ExtraPass:
         """Run the subject some more times, and say what was seen; never fails because of the subject."""
         self._ends_s = self.clock() + self.budget_s
         found = Explanation()
-        if _MEMORY & set(self.metrics):
+        if self.keeps_objects or _MEMORY & set(self.metrics):
             found = self._memory()
-        if BLOCKS not in self.metrics and _NATIVE & set(self.metrics):
+        if not self.keeps_objects and BLOCKS not in self.metrics and _NATIVE & set(self.metrics):
             found = replace(found, sites=(*self._statements(), *found.sites))
         names, makers = self._resources() if any(metric.resource for metric in self.metrics) else ((), ())
         if self.seeks_cycles:

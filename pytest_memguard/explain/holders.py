@@ -343,9 +343,7 @@ def _is_limit(key: object, value: object, length: int) -> bool:
 # -- verdict ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(
-    grown: list[Grown], runs: int, born: int, gained_blocks: int, more: Sequence[KnownHolder] = ()
-) -> Holder:
+def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int, more: Sequence[KnownHolder] = ()) -> Holder:
     grown = [one for one in grown if one.name]
     bounded = [one for one in grown if one.bounded]
     caches = [one for one in bounded if type(one.container) is LRU]

@@ -132,6 +132,7 @@ class Explaining:
         mapped = functools.partial(recorder.count, MAPPED) if MAPPED in recorder.metrics else None
         budget_s = min(self._settings.budget_s, 10.0)
         extra = ExtraPass(subject, about, metrics, reset=reset, heap=heap, mapped=mapped, budget_s=budget_s)
+        extra.keeps_objects = result.holder.kind in ("unbounded", "hidden")
         extra.seeks_cycles = self._settings.explain == "always"
         found = extra.explain()
         if self._settings.explain == "native" and {HEAP, MAPPED} & set(metrics) and result.kind == "test":
