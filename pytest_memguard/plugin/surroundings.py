@@ -88,6 +88,7 @@ def _do_nothing(*_arguments: object) -> None:
 def _random_numbers(_item: pytest.Item) -> Iterator[None]:
     """Give the random generators their state back, so that later tests see the numbers of a plain run."""
     random = sys.modules.get("random")
+    # Besides the standard library's the one generator of a whole process that test suites draw from.
     numpy_random = sys.modules.get("numpy.random")
     state = random.getstate() if random is not None else None
     numpy_state = numpy_random.get_state() if numpy_random is not None else None
