@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_memguard.core.toml import parse
 from pytest_memguard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -313,15 +314,10 @@ def read_pyproject(path: Path) -> Mapping[str, object] | None:
 
 
 def _parse(content: bytes, name: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - only a file that says "memguard" needs it
-    else:
-        import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - 3.10 alone has it
     try:
-        document: dict[str, Any] = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # ValueError: bad TOML, bad UTF-8, a number beyond int()'s limit
+        return parse(content.decode())
+    except ValueError as error:  # bad UTF-8 is one as well
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
-    return document
 
 
 def output_path(given: str, invocation_dir: Path) -> Path:

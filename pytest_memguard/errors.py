@@ -5,6 +5,7 @@ Every error that this package raises on purpose.
     |-- ConfigError          a setting is wrong: file, key, value and what would be right
     |-- DocumentError        a result document cannot be read or written
     |-- TooFewReadings       a fit was asked of fewer readings than it needs
+    |-- CouldNotRun          a service did not start, died or cannot be reached; the command line ends with 4
     |-- SubjectFailed        a repeat did not end as the first run did; caught by the engine
     `-- LeakError            the verdict: the test leaks (also an AssertionError)
         |-- MemoryLimitError     one run needed more memory than `limit_memory` allows
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "CouldNotRun",
     "CycleError",
     "DocumentError",
     "LeakError",
@@ -39,6 +41,10 @@ class DocumentError(MemguardError):
 
 class TooFewReadings(MemguardError):  # noqa: N818 - the field says "too few readings", not "too few readings error"
     """A fit was asked of fewer readings than it needs."""
+
+
+class CouldNotRun(MemguardError):  # noqa: N818 - names what happened to the service
+    """A service did not start, died, or cannot be reached or measured; the message says what to look at."""
 
 
 class SubjectFailed(MemguardError):  # noqa: N818 - names what happened to the subject

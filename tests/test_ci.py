@@ -8,7 +8,11 @@ import pytest
 
 from pytest_memguard.ci import Service, append_summary, service_of
 
-GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/work/shop", "GITHUB_STEP_SUMMARY": "/tmp/summary"}  # noqa: S108
+GITHUB = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_WORKSPACE": "/home/runner/shop",
+    "GITHUB_STEP_SUMMARY": "/home/runner/summary",
+}
 GITLAB = {"GITLAB_CI": "true", "CI_PROJECT_DIR": "/builds/shop"}
 
 
@@ -16,7 +20,7 @@ GITLAB = {"GITLAB_CI": "true", "CI_PROJECT_DIR": "/builds/shop"}
     ("environ", "expected"),
     [
         ({}, Service()),
-        (GITHUB, Service("github", "/work/shop", "/tmp/summary")),  # noqa: S108 - not opened
+        (GITHUB, Service("github", "/home/runner/shop", "/home/runner/summary")),
         (GITLAB, Service("gitlab", "/builds/shop")),
         ({**GITHUB, "GITHUB_ACTIONS": "false"}, Service()),
         ({"CI": "true", "GITHUB_STEP_SUMMARY": "x"}, Service()),
