@@ -1,0 +1,252 @@
+"""The thread that reads the memory of its own process, and the window of its latest readings."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+import time
+import weakref
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.values import BLOCKS, FDS, HEAP, MAPPED, RSS, THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_memguard.core.ports import Probe
+
+__all__ = ["Collections", "GcStats", "Monitor", "Reader", "Reading"]
+
+_log = logging.getLogger("pytest_memguard.service")
+
+
+@dataclass(frozen=True, slots=True)
+class GcStats:
+    """
+    What the collector did since the guard was started.
+
+    Attributes:
+        collections: Of each generation, the youngest first.
+        seconds: Spent in all of them; the service stood still for as long.
+        freed: Objects in cycles that were freed.
+        visited: Objects that were looked at, as far as the collector's own counters tell.
+
+    """
+
+    collections: tuple[int, int, int] = (0, 0, 0)
+    seconds: float = 0.0
+    freed: int = 0
+    visited: int = 0
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the objects looked at that could be freed, 0 to 1."""
+        return min(1.0, self.freed / self.visited) if self.visited else 0.0
+
+    @property
+    def average_s(self) -> float:
+        """Mean pause of a collection."""
+        return self.seconds / total if (total := sum(self.collections)) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    The counters of one moment.
+
+    Attributes:
+        time_s: By the monitor's clock, which never goes back.
+        rss_bytes: Resident memory.
+        heap_bytes: In use in the native heap; None where the C library does not tell.
+        mapped_bytes: Private writable memory that is mapped; None where the system does not tell.
+        blocks: Memory blocks of the interpreter.
+        gc_objects: Objects that the collector tracks; None, as counting them is dear.
+        fds: Open descriptors.
+        threads: Threads, native ones included.
+        requests: Completed since the start of the guard.
+        gc: What the collector did so far.
+        used_bytes: What counts against the memory limit; None where that is the resident memory.
+
+    """
+
+    time_s: float
+    rss_bytes: int
+    heap_bytes: int | None = None
+    mapped_bytes: int | None = None
+    blocks: int = 0
+    gc_objects: int | None = None
+    fds: int = 0
+    threads: int = 0
+    requests: int = 0
+    gc: GcStats = field(default_factory=GcStats)
+    used_bytes: int | None = None
+
+    @property
+    def used(self) -> int:
+        """What counts against the memory limit."""
+        return self.rss_bytes if self.used_bytes is None else self.used_bytes
+
+
+class Collections:
+    """Counts what the collector does, through ``gc.callbacks``."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._counts = [0, 0, 0]
+        self._began = 0.0
+        self._seconds = 0.0
+        self._freed = 0
+        self._visited = 0
+        self._looks_at = 0
+        self._survivors = [0, 0, 0]
+        self.latest_s = [0.0, 0.0, 0.0]
+
+    def start(self) -> None:
+        """Begin to count; what the oldest generation holds already is counted once."""
+        if self not in gc.callbacks:
+            self._survivors = [0, 0, len(gc.get_objects())]
+            gc.callbacks.append(self)
+
+    def stop(self) -> None:
+        """Stop counting; what was counted stays."""
+        if self in gc.callbacks:
+            gc.callbacks.remove(self)
+
+    def __call__(self, phase: str, details: dict[str, int]) -> None:
+        """Be told by the collector that it starts or stops."""
+        generation = details["generation"]
+        if phase == "start":
+            self._looks_at = gc.get_count()[0] + sum(self._survivors[: generation + 1])
+            self._began = self._clock()
+            return
+        pause_s = self._clock() - self._began
+        self._counts[generation] += 1
+        self._seconds += pause_s
+        self.latest_s[generation] = pause_s
+        self._freed += details["collected"]
+        self._visited += self._looks_at
+        self._survivors[: generation + 1] = [0] * (generation + 1)
+        self._survivors[min(generation + 1, 2)] += max(0, self._looks_at - details["collected"])
+
+    @property
+    def stats(self) -> GcStats:
+        """What was counted so far."""
+        young, middle, old = self._counts
+        return GcStats((young, middle, old), self._seconds, self._freed, self._visited)
+
+
+class Reader:
+    """Reads the cheap counters, with the probes that work here."""
+
+    def __init__(self, used: Callable[[int, int | None], int | None] | None = None) -> None:
+        self._used = used
+        self._probes = _probes()
+        self._places: dict[str, int] = {}
+        for probe in self._probes:
+            for metric in probe.metrics:
+                self._places[metric.name] = len(self._places)
+        self._row = array("q", [0]) * len(self._places)
+
+    def __call__(self, time_s: float, requests: int, gc_stats: GcStats) -> Reading:
+        """Return the counters of this moment."""
+        at = 0
+        for probe in self._probes:
+            probe.read(self._row, at)
+            at += len(probe.metrics)
+        rss, mapped = self._row[self._places[RSS.name]], self._get(MAPPED.name)
+        return Reading(
+            time_s=time_s,
+            rss_bytes=rss,
+            heap_bytes=self._get(HEAP.name),
+            mapped_bytes=mapped,
+            blocks=self._get(BLOCKS.name) or 0,
+            fds=self._get(FDS.name) or 0,
+            threads=self._get(THREADS.name) or 0,
+            requests=requests,
+            gc=gc_stats,
+            used_bytes=self._used(rss, mapped) if self._used else None,
+        )
+
+    def _get(self, name: str) -> int | None:
+        place = self._places.get(name)
+        return None if place is None else self._row[place]
+
+
+def _probes() -> tuple[Probe, ...]:
+    """Return what can be read here in a few microseconds."""
+    from pytest_memguard.probes import heap, interpreter, process  # noqa: PLC0415 - only where a guard is made
+
+    memory = process.StatMemory if process.StatMemory.available() else process.ResidentMemory
+    found: list[Probe] = [memory(), process.Descriptors(), process.Threads()]
+    found += [probe() for probe in (heap.NativeHeap, interpreter.AllocatedBlocks) if probe.available()]
+    return tuple(found)
+
+
+class Monitor:
+    """
+    Takes a reading at each interval, in a thread of its own, and keeps the latest.
+
+    Args:
+        interval_s: Seconds between two readings.
+        window: How many are kept.
+        read: Makes a reading from a time, the requests so far, and the collector's counts.
+        clock: Never goes back.
+        requests: How many requests are completed so far.
+
+    """
+
+    def __init__(
+        self,
+        interval_s: float = 5.0,
+        window: int = 60,
+        read: Callable[[float, int, GcStats], Reading] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        requests: Callable[[], int] = int,
+    ) -> None:
+        self.interval_s = interval_s
+        self.listeners: list[Callable[[Reading], None]] = []
+        self.collections = Collections()
+        self._read = read if read is not None else Reader()
+        self._clock = clock
+        self._requests = requests
+        self._window: deque[Reading] = deque(maxlen=window)
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    @property
+    def window(self) -> tuple[Reading, ...]:
+        """The latest readings, the oldest first."""
+        return tuple(self._window)
+
+    def sample(self) -> Reading:
+        """Take a reading now, keep it, and tell the listeners."""
+        reading = self._read(self._clock(), self._requests(), self.collections.stats)
+        self._window.append(reading)
+        for listener in self.listeners:
+            listener(reading)
+        return reading
+
+    def start(self) -> None:
+        """Start the thread; harmless where it runs."""
+        if self._thread is None:
+            self.collections.start()
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._loop, name="memguard-monitor", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; harmless where it does not run."""
+        thread, self._thread = self._thread, None
+        self._ended.set()
+        self.collections.stop()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _loop(self) -> None:
+        while not self._ended.wait(self.interval_s):
+            self.sample()
