@@ -4,7 +4,8 @@ RunResult <-> the result document, as plain dicts and as JSON text; ``docs/refer
     memguard-result/1   since 0.1. Keys may be added at any time: who reads ignores what it does not know, and
                         takes the usual value for what an older document does not have yet.
 
-Readings, plan and holder are stored whole, so that ``core.verdict.rejudge`` can make each verdict again.
+Readings, plan and holder are stored whole, so that ``core.verdict.rejudge`` can make each verdict again. Keys that an
+older document need not have are left out where they say the usual: of ten thousand clean tests that is a tenth.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pytest_memguard.core import _reading
 from pytest_memguard.core._expect import first_misfit, shown
 from pytest_memguard.core._reading import RECORDS, SCHEMA, TOOL
 from pytest_memguard.core.causes import causes
-from pytest_memguard.core.values import METRICS, Level
+from pytest_memguard.core.values import METRICS, Holder, Level, Phase
 from pytest_memguard.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
+_UNSEEN = Holder()
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -110,18 +112,29 @@ def _result_to_dict(result: SubjectResult, plan: object) -> dict[str, Any]:
         "policy": verdict.policy,
         "policies": dict(verdict.policies),
         "reason": verdict.reason,
-        "stopped": result.stopped,
         "notes": list(result.notes),
         "runs": result.runs,
         "duration_s": result.duration_s,
         "first_run_s": result.first_run_s,
         "worker": result.worker,
         "plan": plan,
-        "holder": _plain(result.holder),
-        "phases": None if readings is None else _phases_to_list(readings),
         "series": [] if readings is None else _series_to_list(readings),
         "findings": [_finding_to_dict(finding) for finding in result.findings],
+        **_unusual(result),
     }
+
+
+def _unusual(result: SubjectResult) -> dict[str, Any]:
+    """Return what a reader would not take for granted, were it not there."""
+    found: dict[str, Any] = {}
+    if result.stopped:
+        found["stopped"] = result.stopped
+    if result.holder != _UNSEEN:
+        found["holder"] = _plain(result.holder)
+    readings = result.readings
+    if readings is not None and not (readings.metrics and set(readings.phases) <= {Phase.SCREEN}):
+        found["phases"] = _phases_to_list(readings)
+    return found
 
 
 def _cause_to_dict(cause: Cause) -> dict[str, Any]:

@@ -353,6 +353,19 @@ def test_one_plan_is_written_once() -> None:
     assert back[0].plan is back[2].plan
 
 
+def test_what_is_usual_is_left_out() -> None:
+    """Three keys of a result are not there where they would say nothing, and are where they say something."""
+    readings = Readings((BLOCKS,), (0, 1), (Phase.SCREEN,) * 2, array("q", [1, 1]))
+    usual = example(stopped="", holder=Holder(), readings=readings)
+    empty = replace(readings, metrics=(), values=array("q"))
+
+    assert {"stopped", "holder", "phases"} & set(result_to_dict(usual)) == set()
+    assert result_to_dict(replace(usual, stopped="late"))["stopped"] == "late"
+    assert result_to_dict(replace(usual, holder=Holder(grew=1.0)))["holder"]["grew"] == 1.0
+    assert "phases" not in result_to_dict(replace(usual, readings=None))
+    assert result_to_dict(replace(usual, readings=empty))["phases"] == []
+
+
 def test_phases_are_run_length_encoded() -> None:
     """The phases stand as names with numbers of readings."""
     assert result_to_dict(example())["phases"] == [["screen", 3], ["climb", 1]]
