@@ -92,11 +92,11 @@ class MemguardASGI:
             else:
                 found = await _noting(self._app, scope, receive, send)
         finally:
-            kept_bytes = gate.sampler.leave(sample)
-            if kept_bytes is None:
+            cost_bytes = gate.sampler.leave(sample)
+            if cost_bytes is None:
                 gate.count_unmeasured()
             else:
-                gate.count(kept_bytes, scope["method"], path, _route(scope, mount), found=found)
+                gate.count(cost_bytes, scope["method"], path, _route(scope, mount), found=found)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follow the lifespan of the application, or stand in for one that has none."""

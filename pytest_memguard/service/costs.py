@@ -14,7 +14,7 @@ from pytest_memguard.service.locks import fork_safe_lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BOUNDS_BYTES", "OTHER", "RouteCost", "RouteCosts", "Sample", "Sampler", "generic", "held_bytes"]
+__all__ = ["BOUNDS_BYTES", "OTHER", "RouteCost", "RouteCosts", "Sample", "Sampler", "generic", "kept_bytes"]
 
 #: Upper bounds of the buckets of a histogram; one more bucket takes what is above the last.
 BOUNDS_BYTES = (0, 2**8, 2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
@@ -119,7 +119,7 @@ def generic(path: str) -> str:
     )
 
 
-def held_bytes() -> Callable[[], int]:
+def kept_bytes() -> Callable[[], int]:
     """
     Return the cheapest reading of the memory that this process holds, in bytes: native heap, and blocks of objects.
 
@@ -192,9 +192,9 @@ class Sampler:
         if sample is None or sample.events + 1 != self._events:
             return None
         began_s = self._clock()
-        kept_bytes = self._read() - sample.before - self._own_bytes
+        cost_bytes = self._read() - sample.before - self._own_bytes
         self._rest(began_s)
-        return kept_bytes
+        return cost_bytes
 
     def _rest(self, began_s: float) -> None:
         ended_s = self._clock()
@@ -203,6 +203,6 @@ class Sampler:
     def _empty(self) -> int:
         """Return what a request that keeps nothing is measured to keep: the numbers that a sample holds."""
         self._next_s = 0.0
-        kept_bytes = self.leave(self.enter())
+        cost_bytes = self.leave(self.enter())
         self._next_s = 0.0
-        return kept_bytes or 0
+        return cost_bytes or 0

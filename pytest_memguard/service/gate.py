@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.errors import ConfigError
-from pytest_memguard.service.costs import Sampler, generic, held_bytes
+from pytest_memguard.service.costs import Sampler, generic, kept_bytes
 from pytest_memguard.service.endpoints import shed, within
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Gate:
         self.guard = guard if guard is not None else _made(settings)
         self.prefix = prefix
         self.shows_headers = self.guard.settings.expose_headers
-        self.sampler = Sampler(held_bytes())
+        self.sampler = Sampler(kept_bytes())
         self.started = False
         self._health_paths = tuple(health_paths)
         self._starting = threading.Lock()
@@ -91,10 +91,10 @@ class Gate:
             (b"X-Memory-RSS", str(guard.current.rss_bytes).encode()),
         )
 
-    def count(self, kept_bytes: int, method: str, path: str, route: str | None, *, found: bool) -> None:
+    def count(self, cost_bytes: int, method: str, path: str, route: str | None, *, found: bool) -> None:
         """Count a request that was measured, under the route that the application names or else a generic path."""
         name = route or (generic(path) if found else _NOT_FOUND)
-        self.guard.count_request(f"{method} {name}", kept_bytes)
+        self.guard.count_request(f"{method} {name}", cost_bytes)
 
     def count_unmeasured(self) -> None:
         """Count a request whose cost is not known."""

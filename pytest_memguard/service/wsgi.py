@@ -124,12 +124,12 @@ class _Request:
 
     def end(self) -> None:
         """Measure, and count."""
-        kept_bytes = self._gate.sampler.leave(self._sample)
-        if kept_bytes is None:
+        cost_bytes = self._gate.sampler.leave(self._sample)
+        if cost_bytes is None:
             self._gate.count_unmeasured()
             return
         method, path = self._environ["REQUEST_METHOD"], self._environ.get("PATH_INFO", "")
-        self._gate.count(kept_bytes, method, path, _route(self._environ), found=self.found)
+        self._gate.count(cost_bytes, method, path, _route(self._environ), found=self.found)
 
 
 def _route(environ: Environ) -> str | None:
