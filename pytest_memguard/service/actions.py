@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_memguard.service.pressure import Pressure
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from pytest_memguard.service.pressure import Pressure
 
 __all__ = ["Action", "Actions", "Outcome", "carry_out", "due", "rest_s"]
 

@@ -1,87 +1,142 @@
-"""The guard of one process: reads, judges the pressure, and acts on it."""
+"""The guard of one process: it reads, judges the pressure, and acts on it."""
 
 from __future__ import annotations
 
-import gc
-import inspect
+import logging
 import os
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.errors import ConfigError
-from pytest_memguard.service.actions import Action, Actions, Outcome, carry_out
-from pytest_memguard.service.limits import memory_limit
-from pytest_memguard.service.monitor import Monitor, Reading
+from pytest_memguard.service.costs import RouteCosts, kept_bytes
+from pytest_memguard.service.ending import Ending
+from pytest_memguard.service.health import final_report, health
+from pytest_memguard.service.limits import used_bytes
+from pytest_memguard.service.locks import fork_safe_lock
+from pytest_memguard.service.monitor import Monitor, Reader, Reading
 from pytest_memguard.service.pressure import Pressure, next_level
-from pytest_memguard.service.routes import RouteCosts
+from pytest_memguard.service.relief import Relief
 from pytest_memguard.service.settings import GuardSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from pytest_memguard.service.actions import Action, Outcome
     from pytest_memguard.service.caches import Caches
-    from pytest_memguard.service.detection import Detection
+    from pytest_memguard.service.detection import CacheFill, Detection
 
 __all__ = ["Guard", "watch"]
 
+_log = logging.getLogger("pytest_memguard.service")
+
+#: The next look comes after this share of the interval: what fills the memory does not wait for the next reading.
+_HASTE = {Pressure.HEALTHY: 1.0, Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.1, Pressure.EMERGENCY: 0.1}
+#: Collections that free less of the limit when memory is critical have failed.
+_WORTH_IT = 0.01
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
+
 
 class Guard:
-    """Watches and defends the memory of its process."""
+    """
+    Watches the memory of its process, and defends it when it runs short.
 
-    def __init__(
+    Args:
+        settings: Made from the environment where none are given.
+        caches: Named caches, cut when memory is critical and cleared in an emergency.
+        alerts: An ``Alerts``, or the sinks of one.
+        actions: The service's own actions, besides the built-in ones.
+        requests: How many requests are completed so far; counted by ``count_request`` where none is given.
+        read: Makes the readings (``monitor.Reader`` where none is given).
+        clock: Never goes back.
+
+    Raises:
+        ConfigError: The settings or the environment hold a value that is not valid.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the settings by name
         self,
         settings: GuardSettings | None = None,
         *,
         caches: Caches | None = None,
-        alerts: Any = (),
+        alerts: Any = (),  # noqa: ANN401 - one of two
         actions: Iterable[Action] = (),
         requests: Callable[[], int] | None = None,
+        read: Callable[..., Reading] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings if settings is not None else GuardSettings.from_environment()
-        self.alerts = alerts
+        self.limit = self.settings.limit()
         self.level = Pressure.HEALTHY
         self.routes = RouteCosts()
+        self.shed = 0
+        self.detection: Detection | None = None
+        self.alerts = alerts
         self._caches = caches
         self._requests = requests
-        self._limit = memory_limit()
-        self.monitor = Monitor(self.settings.interval_s, self.settings.window, requests=lambda: self.requests)
-        self.monitor.listeners.append(self._judge)
-        self._actions = Actions((Action("collect", 100, 0.70, gc.collect), *actions))
+        self._clock = clock
+        self._counted = 0
+        self._lock = fork_safe_lock()
+        self._monitor = self._new_monitor(read)
+        self._relief = Relief(
+            self.settings,
+            self._monitor.collections,
+            caches=lambda: self._caches,
+            forget=self._forget,
+            actions=actions,
+            kept=kept_bytes(),
+            resident=lambda: self._monitor.read().rss_bytes,
+            clock=clock,
+        )
+        self._ending = Ending(self._farewell)
+        self._began_s = self._next_detection_s = clock()
+        self._peak_bytes = 0
+        self._alarmed = False
+        self._entries: dict[str, int] = {}
+        self._shown: set[str] = set()
 
     def start(self) -> None:
         """Begin to watch; harmless where it does."""
-        self.monitor.sample()
-        self.monitor.start()
+        if not self._monitor.running:
+            self._monitor.start()
+            self._ending.arm()
+            self._monitor.wake()
 
     def stop(self) -> None:
-        """Stop watching; harmless where it does not."""
-        self.monitor.stop()
+        """Stop watching, and leave a report in the log; harmless where it does not watch."""
+        self._ending.disarm()
+        self._farewell()
 
-    @property
-    def limit_bytes(self) -> int:
-        """The memory limit."""
-        return self.settings.limit_bytes or self._limit.bytes
+    def alarm(self) -> None:
+        """Say that memory has run out: the emergency begins at once, and is dealt with in the guard's own thread."""
+        self._alarmed = True
+        self.level = Pressure.EMERGENCY
+        self._monitor.wake()
 
-    @property
-    def requests(self) -> int:
-        """Requests completed so far."""
-        return self._requests() if self._requests is not None else self.routes.total
-
-    @property
-    def window(self) -> tuple[Reading, ...]:
-        """The latest readings, the oldest first."""
-        return self.monitor.window
+    # What it knows
 
     @property
     def current(self) -> Reading:
         """The latest reading."""
-        window = self.monitor.window
-        return window[-1] if window else self.monitor.sample()
+        return self._monitor.latest
+
+    @property
+    def window(self) -> tuple[Reading, ...]:
+        """The latest readings, an interval apart, the oldest first."""
+        return self._monitor.window
+
+    @property
+    def history(self) -> tuple[Reading, ...]:
+        """Readings of up to a day, a minute apart, and then the window."""
+        return self._monitor.history
 
     @property
     def usage(self) -> float:
-        """Share of the limit that is used."""
-        return self.current.used / self.limit_bytes
+        """Share of the limit that is used: 0 to 1, or more."""
+        return self.current.used / self.limit.bytes
 
     @property
     def shedding(self) -> bool:
@@ -94,59 +149,264 @@ class Guard:
         return self.settings.retry_after_s
 
     @property
+    def requests(self) -> int:
+        """Requests completed so far, in this process."""
+        return self._counted if self._requests is None else self._requests()
+
+    @property
     def caches(self) -> Caches:
-        """The named caches."""
+        """The named caches; made when they are first asked for, where none were given."""
         if self._caches is None:
             from pytest_memguard.service.caches import Caches  # noqa: PLC0415 - needs cachetools
 
             self._caches = Caches(self.settings.cache_size, self.settings.cache_ttl_s)
         return self._caches
 
-    def count_request(self, route: str, cost_bytes: int) -> None:
-        """Count a completed request and what it cost."""
-        self.routes.count(route, cost_bytes)
+    def count_request(self, route: str, cost_bytes: int | None) -> None:
+        """Count a completed request, and what it kept where that was measured."""
+        with self._lock:
+            self._counted += 1
+            if cost_bytes is not None:
+                self.routes.count(route, cost_bytes)
 
-    def collect(self) -> Outcome:
-        """Run a full collection."""
-        return carry_out(Action("collect", 100, 0.0, gc.collect), lambda: self.current.rss_bytes)
-
-    def emergency(self) -> tuple[Outcome, ...]:
-        """Do all that frees memory."""
-        return (self.collect(),)
-
-    def detect(self) -> Detection:
-        """Judge the window."""
-        from pytest_memguard.service.detection import detect  # noqa: PLC0415 - only where it is asked for
-
-        return detect(self.window, limit_bytes=self.limit_bytes)
+    def count_shed(self) -> None:
+        """Count a request that was turned away."""
+        with self._lock:
+            self.shed += 1
 
     def health(self) -> dict[str, Any]:
-        """Return the state as JSON can hold it."""
-        return {"status": self.level.value}
+        """Return the state and the trend as JSON can hold them; sizes in bytes, usages in per cent."""
+        window = self.window or (self.current,)
+        return health(self.level, window, self.limit.bytes, self.settings.platform, self.detection)
 
     def metrics(self) -> dict[str, Any]:
-        """Return the counters as JSON can hold them."""
-        return {"rss_bytes": self.current.rss_bytes}
+        """Return all counters as JSON can hold them, in base units."""
+        current = self.current
+        return {
+            "level": self.level.value,
+            "usage": self.usage,
+            "limit_bytes": self.limit.bytes,
+            "limit_source": self.limit.source,
+            "used_bytes": current.used,
+            "rss_bytes": current.rss_bytes,
+            "heap_bytes": current.heap_bytes,
+            "mapped_bytes": current.mapped_bytes,
+            "blocks": current.blocks,
+            "fds": current.fds,
+            "threads": current.threads,
+            "requests": self.requests,
+            "requests_shed": self.shed,
+            "gc": {
+                "collections": current.gc.collections,
+                "seconds": current.gc.seconds,
+                "freed": current.gc.freed,
+                "visited": current.gc.visited,
+                "efficiency": current.gc.efficiency,
+            },
+            "actions": {
+                name: {
+                    "runs": done.runs,
+                    "freed_bytes": done.freed_bytes,
+                    "seconds": done.seconds,
+                    "failures": done.failures,
+                }
+                for name, done in tuple(self._relief.done.items())
+            },
+        }
+
+    # What it does
+
+    def detect(self) -> Detection:
+        """Judge the readings so far: does it leak, how much a request and an hour, and when is the memory full."""
+        from pytest_memguard.service.detection import detect  # noqa: PLC0415 - only where it is asked for
+
+        caches = self._cache_fills()
+        self.detection = detect(self.history, limit_bytes=self.limit.bytes, now_s=self._clock(), caches=caches)
+        return self.detection
+
+    def _cache_fills(self) -> tuple[CacheFill, ...]:
+        """Return what the caches took since they were first seen here."""
+        if self._caches is None:
+            return ()
+        from pytest_memguard.service.detection import CacheFill  # noqa: PLC0415 - see detect
+
+        fills = []
+        for cache in self._caches.statistics():
+            added = cache.entries - self._entries.setdefault(cache.name, cache.entries)
+            taken = cache.bytes * added // cache.entries if cache.entries else 0
+            fills.append(CacheFill(cache.name, added, cache.size - cache.entries, taken))
+        return tuple(fills)
+
+    def collect(self) -> Outcome:
+        """Run a full collection now."""
+        return self._relief.collect()
+
+    def emergency(self) -> tuple[Outcome, ...]:
+        """Do now all that frees memory; empty while that is being done already."""
+        return self._relief.emergency()
 
     def snapshot(self, name: str) -> Path:
-        """Write a heap snapshot."""
-        raise ConfigError(f"snapshot {name!r}: not there yet")
+        """
+        Write a heap snapshot, without values, and return where it lies.
+
+        Args:
+            name: Letters, digits, ``-``, ``_`` and inner dots; no path.
+
+        Raises:
+            ConfigError: *name* is none of these, or the folder cannot be written.
+
+        """
+        if not _SAFE_NAME.fullmatch(name) or ".." in name or name.endswith("."):
+            raise ConfigError(
+                f"snapshot name {name!r:.100} is not safe; write letters, digits, '-', '_' and inner dots"
+            )
+        from pytest_memguard.heap import snapshot  # noqa: PLC0415 - only where one is asked for
+
+        folder = Path(self.settings.snapshot_dir)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"guard: snapshot_dir = {str(folder)!r} cannot be made ({error.strerror})") from error
+        path = folder / f"{name}.heapsnapshot"
+        snapshot.write(path)
+        return path
+
+    # What happens in its thread
+
+    def _new_monitor(self, read: Callable[..., Reading] | None) -> Monitor:
+        settings = self.settings
+        read = read or Reader(lambda rss, mapped: used_bytes(self.limit, rss, mapped))
+        monitor = Monitor(settings.interval_s, settings.window, read, self._clock, lambda: self.requests)
+        monitor.listeners.append(self._judge)
+        monitor.failures.append(self._failed)
+        monitor.births.append(self._be_born)
+        return monitor
 
     def _judge(self, reading: Reading) -> None:
-        self.level = next_level(self.level, reading.used / self.limit_bytes, self.settings.thresholds)
-        self._actions.relieve(self.level, reading.used / self.limit_bytes)
+        """Take notice of a reading: change the level, do what is due, tell who is to know."""
+        usage = reading.used / self.limit.bytes
+        self._peak_bytes = max(self._peak_bytes, reading.used)
+        alarmed, self._alarmed = self._alarmed, False
+        before = self.level
+        self.level = (
+            Pressure.EMERGENCY
+            if alarmed
+            else next_level(before, usage, self.settings.thresholds, self.settings.hysteresis)
+        )
+        self._monitor.pace_s = self.settings.interval_s * _HASTE[self.level]
+        outcomes = self._relief.relieve(self.level, usage)
+        self._tell(before, usage, outcomes)
+        if self.settings.leak_detection and reading.time_s >= self._next_detection_s:
+            self._next_detection_s = reading.time_s + self.settings.detection_interval_s
+            self._look_for_a_leak()
+
+    def _tell(self, before: Pressure, usage: float, outcomes: tuple[Outcome, ...]) -> None:
+        """Log a change of the level and what was done."""
+        if self.level is not before:
+            _log.log(
+                logging.INFO if self.level.rank < before.rank else logging.WARNING,
+                "memguard: memory is %s, %.0f %% of %s (was %s)",
+                self.level.value,
+                100 * usage,
+                amount(self.limit.bytes, Unit.BYTE),
+                before.value,
+            )
+        for outcome in outcomes:
+            _log.info(
+                "memguard: %s freed %s in %s",
+                outcome.name,
+                amount(outcome.freed_bytes, Unit.BYTE),
+                duration(outcome.duration_s),
+            )
+
+    def _look_for_a_leak(self) -> None:
+        self.detect()
+
+    def _failed(self, error: Exception) -> None:
+        """Take notice of what went wrong in the thread; out of memory is an emergency, whatever the usage says."""
+        if isinstance(error, MemoryError):
+            self.level = Pressure.EMERGENCY
+            self._relief.emergency()
+        elif (text := f"{type(error).__name__}: {error}") not in self._shown:
+            self._shown.add(text)
+            _log.warning("memguard: a reading failed", exc_info=error)
+
+    def _forget(self) -> None:
+        """Drop what is kept of the past: the costs of the routes, and every second of the older readings."""
+        self.routes.clear()
+        self._monitor.thin()
+
+    def _be_born(self) -> None:
+        """Begin anew in a forked child."""
+        self.level = Pressure.HEALTHY
+        self.detection = None
+        self._counted = self.shed = self._peak_bytes = 0
+        self._began_s = self._clock()
+        self.routes.clear()
+
+    def _farewell(self) -> None:
+        """Stop the thread and report, once."""
+        if not self._monitor.running:
+            return
+        self._monitor.stop()
+        done = self._relief.done.values()
+        _log.info(
+            final_report(
+                lasted_s=self._clock() - self._began_s,
+                level=self.level,
+                latest=self.current,
+                peak_bytes=self._peak_bytes,
+                limit_bytes=self.limit.bytes,
+                actions=sum(one.runs for one in done),
+                freed_bytes=sum(one.freed_bytes for one in done),
+                shed=self.shed,
+            )
+        )
 
 
 def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **settings: Any) -> Any:  # noqa: ANN401 - any app
-    """Start a guard, and wrap *app* in the middleware that suits it; without an app, return the guard."""
-    guard = Guard(GuardSettings.from_environment(environ, **settings))
+    """
+    Start a guard, and wrap *app* in the middleware that suits it.
+
+    Args:
+        app: An ASGI or a WSGI application; None for a guard alone.
+        environ: Where ``MEMGUARD_<KEY>`` are looked up.
+        settings: Settings by name, stronger than the environment; ``caches``, ``alerts``, ``actions`` and ``requests``
+            are those of ``Guard``.
+
+    Returns:
+        The wrapped application; the guard where there is none.
+
+    Raises:
+        ConfigError: A setting is not valid, or *app* is no application.
+
+    """
+    parts = {name: settings.pop(name) for name in ("caches", "alerts", "actions", "requests") if name in settings}
+    kind = None if app is None else _interface(app)
+    guard = Guard(GuardSettings.from_environment(environ, **settings), **parts)
     guard.start()
-    if app is None:
+    if kind is None:
         return guard
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):
+    if kind == "asgi":
         from pytest_memguard.service.asgi import MemguardASGI  # noqa: PLC0415 - one of the two
 
         return MemguardASGI(app, guard)
     from pytest_memguard.service.wsgi import MemguardWSGI  # noqa: PLC0415 - one of the two
 
     return MemguardWSGI(app, guard)
+
+
+def _interface(app: object) -> str:
+    """Return ``asgi`` or ``wsgi``: the first is a coroutine function, or takes three arguments."""
+    import inspect  # noqa: PLC0415 - once a process
+
+    if not callable(app):
+        raise ConfigError(f"{app!r:.100} is no application: it cannot be called")
+    call = app if inspect.isroutine(app) else type(app).__call__
+    if inspect.iscoroutinefunction(inspect.unwrap(call)):
+        return "asgi"
+    try:
+        inspect.signature(app).bind(None, None, None)
+    except (TypeError, ValueError):
+        return "wsgi"
+    return "asgi"

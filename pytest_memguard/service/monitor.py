@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import threading
 import time
@@ -22,7 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Collections", "GcStats", "Monitor", "Reader", "Reading"]
 
-_log = logging.getLogger("pytest_memguard.service")
+#: What the window drops is kept this far apart, and for a day.
+_OLDER_APART_S, _OLDER = 60.0, 1440
+#: A wait may end a little early; a reading this share of an interval after the last one is still the next one.
+_NEARLY = 0.9
+#: An action that hangs must not keep a process from ending, or from forking.
+_LONGEST_END_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,9 @@ class Monitor:
     """
     Takes a reading at each interval, in a thread of its own, and keeps the latest.
 
+    A process that forks gets the thread back afterwards, and so does the child, with a window of its own: the thread is
+    not there while the process is copied, so that no lock is copied in a locked state.
+
     Args:
         interval_s: Seconds between two readings.
         window: How many are kept.
@@ -209,44 +216,162 @@ class Monitor:
         requests: Callable[[], int] = int,
     ) -> None:
         self.interval_s = interval_s
+        #: Seconds until the next look; less than the interval where there is no time to lose.
+        self.pace_s = interval_s
         self.listeners: list[Callable[[Reading], None]] = []
+        #: Are told what a reading or a listener raised; the thread lives on.
+        self.failures: list[Callable[[Exception], None]] = []
+        #: Are called in a forked child, before the thread runs there.
+        self.births: list[Callable[[], None]] = []
         self.collections = Collections()
         self._read = read if read is not None else Reader()
         self._clock = clock
         self._requests = requests
         self._window: deque[Reading] = deque(maxlen=window)
+        self._older: deque[Reading] = deque(maxlen=_OLDER)
+        self._latest: Reading | None = None
         self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._bell = threading.Event()
+        self._switch = threading.RLock()
+        self._paused = False
+        _MONITORS.add(self)
 
     @property
     def window(self) -> tuple[Reading, ...]:
-        """The latest readings, the oldest first."""
+        """The latest readings, an interval apart, the oldest first."""
         return tuple(self._window)
 
+    @property
+    def history(self) -> tuple[Reading, ...]:
+        """What left the window, a minute apart and for a day at most, and the window."""
+        return (*self._older, *self._window)
+
+    @property
+    def latest(self) -> Reading:
+        """The last reading taken, of the window or not; the first one where there was none."""
+        return self._latest or self.sample()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None
+
     def sample(self) -> Reading:
-        """Take a reading now, keep it, and tell the listeners."""
-        reading = self._read(self._clock(), self._requests(), self.collections.stats)
-        self._window.append(reading)
-        for listener in self.listeners:
+        """Take a reading now, and tell the listeners; the window takes it where the last one is an interval old."""
+        reading = self.read()
+        self._latest = reading
+        if not self._window or reading.time_s - self._window[-1].time_s >= self.interval_s * _NEARLY:
+            self._keep(reading)
+        for listener in tuple(self.listeners):
             listener(reading)
         return reading
 
+    def read(self) -> Reading:
+        """Take a reading that nobody is told of."""
+        return self._read(self._clock(), self._requests(), self.collections.stats)
+
+    def _keep(self, reading: Reading) -> None:
+        if len(self._window) == self._window.maxlen:
+            oldest = self._window[0]
+            if not self._older or oldest.time_s - self._older[-1].time_s >= _OLDER_APART_S:
+                self._older.append(oldest)
+        self._window.append(reading)
+
+    def thin(self) -> int:
+        """Forget every second reading of those that left the window, and return how many that were."""
+        kept = tuple(self._older)[::2]
+        dropped = len(self._older) - len(kept)
+        self._older = deque(kept, maxlen=_OLDER)
+        return dropped
+
     def start(self) -> None:
         """Start the thread; harmless where it runs."""
-        if self._thread is None:
-            self.collections.start()
-            self._ended.clear()
-            self._thread = threading.Thread(target=self._loop, name="memguard-monitor", daemon=True)
-            self._thread.start()
+        with self._switch:
+            if self._thread is None:
+                self.collections.start()
+                self._start_thread()
 
     def stop(self) -> None:
         """End the thread; harmless where it does not run."""
+        with self._switch:
+            self._paused = False
+            self._end_thread()
+            self.collections.stop()
+
+    def wake(self) -> None:
+        """Take the next reading at once, in the thread."""
+        self._bell.set()
+
+    def _start_thread(self) -> None:
+        self._bell.clear()
+        self._thread = threading.Thread(target=self._loop, name="memguard-monitor", daemon=True)
+        self._thread.start()
+
+    def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
-        self._ended.set()
-        self.collections.stop()
+        self._bell.set()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_LONGEST_END_S)
 
     def _loop(self) -> None:
-        while not self._ended.wait(self.interval_s):
-            self.sample()
+        current = threading.current_thread()
+        while True:
+            self._bell.wait(self.pace_s)
+            if self._thread is not current:
+                return
+            self._bell.clear()
+            try:
+                self.sample()
+            except Exception as error:  # noqa: BLE001 - nothing that is read or done may end the watch
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        for listener in self.failures:
+            try:
+                listener(error)
+            except Exception:  # noqa: BLE001, S112 - out of memory, most likely: there is nobody left to tell
+                continue
+
+    def pause(self) -> None:
+        """End the thread until ``resume``: the process is about to be copied."""
+        if self._thread is not None:
+            self._paused = True
+            self._end_thread()
+
+    def resume(self) -> None:
+        """Start the thread again where ``pause`` ended it."""
+        if self._paused:
+            self._paused = False
+            self._start_thread()
+
+    def be_born(self) -> None:
+        """Begin anew in a forked child: nothing that was read before is about this process."""
+        self._bell, self._switch = threading.Event(), threading.RLock()
+        self._window.clear()
+        self._older.clear()
+        self._latest = None
+        for listener in self.births:
+            listener()
+        self.resume()
+
+
+_MONITORS: weakref.WeakSet[Monitor] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for monitor in tuple(_MONITORS):
+        monitor.pause()
+
+
+def _after_fork_in_parent() -> None:
+    for monitor in tuple(_MONITORS):
+        monitor.resume()
+
+
+def _after_fork_in_child() -> None:
+    for monitor in tuple(_MONITORS):
+        monitor.be_born()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
