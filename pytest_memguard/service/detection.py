@@ -1,0 +1,401 @@
+"""
+Whether a service leaks: its readings, with load and swings taken out, judged counter by counter.
+
+    window of readings -> a track a counter -> floors over requests and over time -> evidence -> verdict
+
+A counter that grows with each request is judged over completed requests, where these move: a burst of load and an
+idle night look the same there. Everything else is judged over time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_memguard.core.floors import LIVE_WIDTH_S, WINDOWS
+from pytest_memguard.core.policies import Context, combine, correlation, growth, points
+from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric
+from pytest_memguard.service import advice
+from pytest_memguard.service.tracks import LIVE_FROM_S, Span, Track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_memguard.service.monitor import Reading
+
+__all__ = ["LEAKS", "VERDICTS", "CacheFill", "CacheLevel", "Detection", "Detector", "detect"]
+
+VERDICTS = ("none", "leak_python", "leak_native", "fragmentation", "cache_filling", "load", "restart", "needs_data")
+#: Those that somebody must look at.
+LEAKS = ("leak_python", "leak_native")
+
+#: So many readings make the windows that a verdict needs.
+_READINGS = WINDOWS + 1
+_DEFAULT_INTERVAL_S = 5.0
+# A small object in the interpreter's own allocator, in the mean (16 to 512 bytes).
+_BYTES_A_BLOCK = 64
+# Objects that leak bring a block for every so many bytes of heap at least; native code brings none.
+_HEAP_A_BLOCK = 32 * 1024
+# A cache explains growth if it took this share of it: sizes are estimates, and its entries have costs around them.
+_EXPLAINED = 0.5
+# Of services that grow for no reason we know, so many leak; as for marked tests.
+_PRIOR = 0.02
+_RESOURCES = (FDS, THREADS)
+_RESOURCE_NAMES = tuple(metric.name for metric in _RESOURCES)
+_MEMORY_GROWS = (*LEAKS, "fragmentation", "cache_filling")
+# How sure a verdict can be: a slow cache looks like a leak for minutes, cyclic garbage until it is collected.
+_SUREST = {"leak": 0.99, "short": 0.8, "uncollected": 0.7, "none": 0.6, "explained": 0.3}
+# Requests came in so few intervals that a pool that filled cannot be told from a leak.
+_FEW_STEPS = 3
+_HOUR_S, _MINUTE_S = 3600.0, 60.0
+_A_DAY = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFill:
+    """What one bounded cache did in the window: entries *added*, *room* for more, and the bytes that they took."""
+
+    name: str
+    added: int
+    room: int
+    bytes: int
+
+
+class CacheLevel(Protocol):
+    """How full a bounded cache is, such as ``CacheStatistics`` tells."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def entries(self) -> int:
+        """Entries in it now."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Most entries."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """What they take, about."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """
+    What the readings say.
+
+    Attributes:
+        verdict: One of ``VERDICTS``.
+        confidence: How likely it is that memory grows without end, 0 to 1.
+        policies: The score of each scoring policy, 0 to 100; an alarm from 95 on.
+        metric: The counter that tells most: blocks, gc_objects, heap, rss, fds or threads.
+        per_request: Growth of it for each completed request; None where too few came.
+        per_hour: Growth of it an hour; None where there are too few readings.
+        time_to_limit_s: Until the memory limit is reached at this rate; None where it does not come nearer.
+        reason: The verdict in words.
+        recommendations: What to do, a sentence each.
+        needs_s: How long to wait for a verdict; None where there is one.
+
+    """
+
+    verdict: str
+    confidence: float
+    policies: Mapping[str, float]
+    metric: str
+    per_request: Estimate | None
+    per_hour: Estimate | None
+    time_to_limit_s: float | None
+    reason: str
+    recommendations: tuple[str, ...]
+    needs_s: float | None = None
+
+    @property
+    def leaks(self) -> bool:
+        """Whether this is a leak."""
+        return self.verdict in LEAKS
+
+
+def detect(
+    window: Sequence[Reading],
+    *,
+    limit_bytes: float | None = None,
+    now_s: float | None = None,
+    caches: Sequence[CacheFill] = (),
+    taken_before: int = 0,
+) -> Detection:
+    """
+    Judge a *window* of readings.
+
+    Args:
+        window: Shape (n,), the oldest first, of any interval. Less than half an hour is a quick look, in 14 parts;
+            a sure verdict on memory takes six hours, in half hours.
+        limit_bytes: The memory limit; None where there is none.
+        now_s: By the clock of the readings; a wait is counted from here. None for the time of the last one.
+        caches: What the known bounded caches did meanwhile.
+        taken_before: Readings that were taken before the window began. A window that still fills keeps memory
+            itself, and that is not held against the service.
+
+    Returns:
+        The verdict; never an error, whatever the readings are.
+
+    """
+    begun = _begin(window)
+    readings = window[begun:]
+    if len(readings) < _READINGS:
+        return _too_few(readings, restarted=begun > 0, now_s=now_s)
+    span = Span(readings, taken_before if begun == 0 else len(window))
+    verdict, track = _verdict(span, caches)
+    if verdict == "needs_data":
+        return _more_load(span, track)
+    if verdict in _MEMORY_GROWS and track.metric not in _RESOURCES and LIVE_WIDTH_S <= span.length_s < LIVE_FROM_S:
+        return _more_time(span, track)
+    return _detection(verdict, track, span, limit_bytes, caches)
+
+
+def _fill(before: CacheLevel | None, now: CacheLevel) -> CacheFill:
+    entries, size_bytes = (before.entries, before.bytes) if before is not None else (0, 0)
+    return CacheFill(now.name, now.entries - entries, now.size - now.entries, now.bytes - size_bytes)
+
+
+def _begin(window: Sequence[Reading]) -> int:
+    """Return where the latest process begins: counters that only rise have fallen there."""
+    starts = [at for at, (before, after) in enumerate(pairwise(window), start=1) if _is_another(before, after)]
+    return starts[-1] if starts else 0
+
+
+def _is_another(before: Reading, after: Reading) -> bool:
+    fewer = any(later < earlier for earlier, later in zip(before.gc.collections, after.gc.collections, strict=True))
+    return fewer or after.requests < before.requests or after.time_s < before.time_s
+
+
+def _verdict(span: Span, caches: Sequence[CacheFill]) -> tuple[str, Track]:
+    """Return the verdict and the counter that it speaks of."""
+    resources = [span.track(metric) for metric in _RESOURCES]
+    for track in resources:
+        if track.lasts:
+            return "leak_python", track
+    memory = [span.track(metric) for metric in (BLOCKS, GC_OBJECTS, HEAP, RSS) if span.has(metric)]
+    lasting = [track for track in memory if track.lasts]
+    if lasting:
+        return _memory_verdict(span, lasting, caches)
+    return _verdict_without_leak(span, resources + memory)
+
+
+def _memory_verdict(span: Span, lasting: Sequence[Track], caches: Sequence[CacheFill]) -> tuple[str, Track]:
+    metrics = [track.metric for track in lasting]
+    lead = lasting[0]
+    if metrics == [RSS] and span.has(HEAP):
+        return "fragmentation", lead
+    if _explained(span, caches):
+        return "cache_filling", lead
+    if metrics[0] in (BLOCKS, GC_OBJECTS) or _blocks_follow(span):
+        heavier = HEAP in metrics and metrics[0] is not BLOCKS
+        return "leak_python", span.track(HEAP) if heavier else lead
+    return "leak_native", lead
+
+
+def _blocks_follow(span: Span) -> bool:
+    """Return whether blocks rise beside the heap, if not so evenly that they tell by themselves."""
+    blocks = span.track(BLOCKS)
+    if not span.has(HEAP) or blocks.slope is None:
+        return False
+    return blocks.slope.low > 0 and blocks.total * _HEAP_A_BLOCK >= span.track(HEAP).total
+
+
+def _explained(span: Span, caches: Sequence[CacheFill]) -> bool:
+    """Return whether known caches with room left took at least half of what was added."""
+    filled = sum(cache.bytes for cache in caches if cache.added > 0 and cache.room > 0)
+    grown = _BYTES_A_BLOCK * max(0.0, span.track(BLOCKS).total)
+    if span.has(HEAP):
+        grown += max(0.0, span.track(HEAP).total)
+    return filled > 0 and filled >= _EXPLAINED * grown
+
+
+def _verdict_without_leak(span: Span, tracks: Sequence[Track]) -> tuple[str, Track]:
+    for verdict, holds in (("load", Track.is_load), ("cache_filling", Track.slows), ("needs_data", _rises_in_bursts)):
+        for track in tracks:
+            if holds(track):
+                return verdict, track
+    return "none", span.track(RSS)
+
+
+def _rises_in_bursts(track: Track) -> bool:
+    """Return whether a counter rose whenever requests came, which was too seldom to say more."""
+    steps = track.busy_steps
+    return _FEW_STEPS <= len(steps) < WINDOWS and min(steps) > 0 and sum(steps) >= track.least
+
+
+def _too_few(readings: Sequence[Reading], *, restarted: bool, now_s: float | None) -> Detection:
+    interval_s = _interval(readings)
+    waited_s = max(0.0, now_s - readings[-1].time_s) if readings and now_s is not None else 0.0
+    needs_s = max(0.0, (_READINGS - len(readings)) * interval_s - waited_s)
+    verdict = "restart" if restarted else "needs_data"
+    reason = advice.too_few(len(readings), _READINGS, needs_s, restarted=restarted)
+    return _without_numbers(verdict, RSS, reason, needs_s)
+
+
+def _more_load(span: Span, track: Track) -> Detection:
+    missing = _READINGS - 1 - len(track.busy_steps)
+    needs_s = missing * _interval(span.readings)
+    return _without_numbers("needs_data", track.metric, advice.more_load(track.metric, missing, needs_s), needs_s)
+
+
+def _more_time(span: Span, track: Track) -> Detection:
+    needs_s = LIVE_FROM_S - span.length_s
+    return _without_numbers("needs_data", track.metric, advice.more_time(track.metric, span.length_s, needs_s), needs_s)
+
+
+def _without_numbers(verdict: str, metric: Metric, reason: str, needs_s: float) -> Detection:
+    words = advice.recommendations(verdict, metric)
+    return Detection(verdict, 0.0, _no_scores(), metric.name, None, None, None, reason, words, needs_s)
+
+
+def _no_scores() -> dict[str, float]:
+    return dict.fromkeys(("points", "correlation", "growth", "calibrated", "any", "all"), 0.0)
+
+
+def _interval(readings: Sequence[Reading]) -> float:
+    if len(readings) < 2:  # noqa: PLR2004 - an interval lies between two
+        return _DEFAULT_INTERVAL_S
+    return median(after.time_s - before.time_s for before, after in pairwise(readings))
+
+
+def _detection(
+    verdict: str, track: Track, span: Span, limit_bytes: float | None, caches: Sequence[CacheFill]
+) -> Detection:
+    per_request, per_hour = track.over_requests, _times(track.over_time, _HOUR_S)
+    confidence = _confidence(verdict, track, span)
+    limit_s = None if verdict in ("none", "load") else _time_to_limit(span, limit_bytes)
+    return Detection(
+        verdict=verdict,
+        confidence=confidence,
+        policies=_policies(track, span, confidence, limit_bytes),
+        metric=track.metric.name,
+        per_request=per_request,
+        per_hour=per_hour,
+        time_to_limit_s=limit_s,
+        reason=advice.reason(verdict, track.metric, per_request, per_hour, tuple(cache.name for cache in caches)),
+        recommendations=advice.recommendations(verdict, track.metric, collected=_collected(span.readings)),
+    )
+
+
+def _confidence(verdict: str, track: Track, span: Span) -> float:
+    odds = min(track.evidence, 1e9) * _PRIOR / (1 - _PRIOR)
+    surest = [_SUREST["leak"]]
+    if verdict in ("cache_filling", "load"):
+        surest.append(_SUREST["explained"])
+    if verdict == "none":
+        surest.append(_SUREST["none"])
+    if not span.live:
+        surest.append(_SUREST["short"])
+    if track.metric in (BLOCKS, GC_OBJECTS) and not _collected(span.readings):
+        surest.append(_SUREST["uncollected"])
+    return min(odds / (1 + odds), *surest)
+
+
+def _collected(readings: Sequence[Reading]) -> bool:
+    """Return whether the collector went through everything meanwhile."""
+    return readings[-1].gc.collections[2] > readings[0].gc.collections[2]
+
+
+def _policies(track: Track, span: Span, confidence: float, limit_bytes: float | None) -> dict[str, float]:
+    """Return the score of each policy: bytes speak for growth and points, the counter itself for correlation."""
+    resident = span.track(RSS).floors
+    stats = span.readings[-1].gc
+    context = Context(limit_bytes=limit_bytes or None, gc_efficiency=stats.efficiency if stats.visited else None)
+    scores = {
+        "points": points(resident, context).score,
+        "correlation": correlation(track.floors),
+        "growth": growth(resident),
+        "calibrated": 100 * confidence,
+    }
+    return {**scores, "any": combine(scores, "any"), "all": combine(scores, "all")}
+
+
+def _time_to_limit(span: Span, limit_bytes: float | None) -> float | None:
+    if not limit_bytes:
+        return None
+    rates = (span.track(metric).over_time for metric in (RSS, HEAP) if span.has(metric))
+    rate = next((slope.point for slope in rates if slope is not None and slope.low > 0), None)
+    return None if rate is None else max(0.0, limit_bytes - span.readings[-1].used) / rate
+
+
+def _times(estimate: Estimate | None, factor: float) -> Estimate | None:
+    if estimate is None:
+        return None
+    return Estimate(estimate.point * factor, estimate.low * factor, estimate.high * factor, estimate.level)
+
+
+class Detector:
+    """
+    What a guard keeps for detection beside its window: one reading a minute for a day, and how full its caches were.
+
+    Call ``add`` with each reading (it is a listener of the monitor), ``detect`` whenever a verdict is wanted.
+
+    Args:
+        limit_bytes: The memory limit; None where there is none.
+        caches: Tells how full each bounded cache is now.
+
+    """
+
+    def __init__(self, limit_bytes: float | None = None, caches: Callable[[], Iterable[CacheLevel]] = tuple) -> None:
+        self.limit_bytes = limit_bytes
+        self._caches = caches
+        self._day: deque[Reading] = deque(maxlen=_A_DAY)
+        self._levels: deque[tuple[float, tuple[CacheLevel, ...]]] = deque(maxlen=_A_DAY)
+        self._taken = 0
+        self._long: tuple[float, Detection] | None = None
+
+    def add(self, reading: Reading) -> None:
+        """Remember *reading*, if a minute has passed since the one before."""
+        self._taken += 1
+        if self._day and 0 <= reading.time_s - self._day[-1].time_s < _MINUTE_S:
+            return
+        self._day.append(reading)
+        self._levels.append((reading.time_s, tuple(self._caches())))
+
+    def detect(self, window: Sequence[Reading], now_s: float | None = None) -> Detection:
+        """
+        Judge *window*, and the day behind it.
+
+        What a day says goes before what minutes say, where it says anything: that growth lasts, or that it slows down.
+        """
+        quick = detect(
+            window,
+            limit_bytes=self.limit_bytes,
+            now_s=now_s,
+            caches=self._fills(window[0].time_s if window else 0.0),
+            taken_before=max(0, self._taken - len(window)),
+        )
+        long = self._judge_day()
+        if long is None or quick.metric in _RESOURCE_NAMES:
+            return quick
+        if long.verdict in ("none", "needs_data", "restart") or (long.verdict == "load" and quick.leaks):
+            return quick
+        return long
+
+    def _judge_day(self) -> Detection | None:
+        day = tuple(self._day)
+        if not day or day[-1].time_s - day[0].time_s < LIVE_FROM_S:
+            return None
+        if self._long is None or self._long[0] != day[-1].time_s:
+            found = detect(day, limit_bytes=self.limit_bytes, caches=self._fills(day[0].time_s), taken_before=len(day))
+            self._long = day[-1].time_s, found
+        return self._long[1]
+
+    def _fills(self, since_s: float) -> tuple[CacheFill, ...]:
+        """Return what each cache took in since the last time before *since_s* that it was looked at."""
+        if not self._levels:
+            return ()
+        before = next((levels for at_s, levels in reversed(self._levels) if at_s <= since_s), self._levels[0][1])
+        earlier = {level.name: level for level in before}
+        return tuple(_fill(earlier.get(level.name), level) for level in self._caches())

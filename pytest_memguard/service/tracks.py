@@ -1,0 +1,210 @@
+"""One counter of a service over a window: its floors over requests and over time, and how they grow."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.floors import (
+    FLOORS_NEEDED,
+    LIVE_WIDTH_S,
+    WINDOWS,
+    FloorGrowth,
+    floor_growth,
+    floors,
+    soak_width,
+)
+from pytest_memguard.core.trend import READINGS_NEEDED, fit
+from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric, Series, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.service.monitor import Reading
+
+__all__ = ["LEAST_GROWTH", "LIVE_FROM_S", "LOAD", "OWN_COST", "Span", "Track"]
+
+LOAD = Metric("requests", Unit.COUNT, exact=True)
+#: Less than this over a window is not worth a word, however evenly it comes.
+LEAST_GROWTH = {BLOCKS: 100, GC_OBJECTS: 100, HEAP: 16 * 1024, RSS: 4 * 2**20, FDS: 10, THREADS: 10}
+#: What one more reading in the window keeps: itself and its numbers.
+OWN_COST = {BLOCKS: 18, GC_OBJECTS: 2}
+_FIELDS = {
+    BLOCKS: "blocks",
+    GC_OBJECTS: "gc_objects",
+    HEAP: "heap_bytes",
+    RSS: "rss_bytes",
+    FDS: "fds",
+    THREADS: "threads",
+}
+_WARM_UP_S = 3600.0
+#: From here on there are ten half hours after an hour of warm-up.
+LIVE_FROM_S = _WARM_UP_S + FLOORS_NEEDED * LIVE_WIDTH_S
+
+
+class Span:
+    """
+    Readings that belong together, and their tracks.
+
+    Args:
+        readings: Shape (n,), n >= 2, of one process.
+        taken_before: Readings taken before the first of these.
+
+    Attributes:
+        length_s: From the first to the last reading.
+        live: Whether they are long enough for windows of half an hour; if not, they are cut into 14 parts.
+
+    """
+
+    def __init__(self, readings: Sequence[Reading], taken_before: int = 0) -> None:
+        self.length_s = readings[-1].time_s - readings[0].time_s
+        self.live = self.length_s >= LIVE_FROM_S
+        begin_s = readings[0].time_s + (_WARM_UP_S if self.live else 0.0)
+        self._capacity = len(readings)
+        cut = next(at for at, reading in enumerate(readings) if reading.time_s >= begin_s)
+        self.readings = readings[cut:]
+        self._taken_before = taken_before + cut
+        self._tracks: dict[Metric, Track] = {}
+
+    def has(self, metric: Metric) -> bool:
+        """Whether *metric* was read every time."""
+        return all(getattr(reading, _FIELDS[metric]) is not None for reading in self.readings)
+
+    def track(self, metric: Metric) -> Track:
+        """Return the track of *metric*."""
+        if metric not in self._tracks:
+            self._tracks[metric] = Track(metric, self._values(metric), self)
+        return self._tracks[metric]
+
+    @cached_property
+    def times(self) -> tuple[float, ...]:
+        """Shape (n,), seconds."""
+        return tuple(reading.time_s for reading in self.readings)
+
+    @cached_property
+    def requests(self) -> tuple[int, ...]:
+        """Shape (n,), completed so far."""
+        return tuple(reading.requests for reading in self.readings)
+
+    @cached_property
+    def load(self) -> tuple[float, ...]:
+        """Shape (n,), requests a second in the interval before each reading."""
+        between = zip(pairwise(self.requests), pairwise(self.times), strict=True)
+        rates = [(after - before) / (end - begin) if end > begin else 0.0 for (before, after), (begin, end) in between]
+        return (rates[0], *rates)
+
+    @cached_property
+    def busy(self) -> tuple[bool, ...]:
+        """Shape (n - 1,), whether a request was completed between two readings."""
+        return tuple(after > before for before, after in pairwise(self.requests))
+
+    def _values(self, metric: Metric) -> tuple[float, ...]:
+        own = OWN_COST.get(metric, 0)
+        kept = (min(self._taken_before + at, self._capacity) for at in range(len(self.readings)))
+        field = _FIELDS[metric]
+        return tuple(getattr(reading, field) - own * n for reading, n in zip(self.readings, kept, strict=True))
+
+
+class Track:
+    """
+    One counter over a span.
+
+    Args:
+        metric: What was counted.
+        values: Shape (n,), in its unit, less what the readings themselves keep.
+        span: Where they come from.
+
+    """
+
+    def __init__(self, metric: Metric, values: tuple[float, ...], span: Span) -> None:
+        self.metric = metric
+        self.least: float = LEAST_GROWTH[metric]
+        self._values = values
+        self._span = span
+
+    @cached_property
+    def by_time(self) -> Series:
+        """Floors over seconds, without load."""
+        return self._floors(self._span.times, "second", Series(LOAD, self._span.times, self._span.load))
+
+    @cached_property
+    def by_requests(self) -> Series | None:
+        """Floors over completed requests, without load; None where requests came in too few intervals."""
+        if sum(self._span.busy) < WINDOWS:
+            return None
+        requests = self._span.requests
+        return self._floors(requests, "request", Series(LOAD, requests, self._span.load))
+
+    @cached_property
+    def floors(self) -> Series:
+        """The floors that tell most."""
+        return self._told[0]
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it grows without slowing down, and by enough to matter."""
+        return self._growth.lasts and self.total >= self.least
+
+    @property
+    def slows(self) -> bool:
+        """Whether it grows more and more slowly."""
+        return self._growth.slows and self.total >= self.least
+
+    @property
+    def is_load(self) -> bool:
+        """Whether it grows, but not once the load is taken out."""
+        loaded = floor_growth(self._floors(self._span.times, "second", None))
+        return not self._growth.rises and loaded.rises and loaded.total >= self.least
+
+    @property
+    def evidence(self) -> float:
+        """The e-value of its growth."""
+        return self._growth.evidence if self.total >= self.least else 1.0
+
+    @property
+    def total(self) -> float:
+        """Growth from the first to the last floor."""
+        return self._growth.total
+
+    @property
+    def slope(self) -> Estimate | None:
+        """Growth per position of the floors that tell most."""
+        return _slope(self.floors)
+
+    @property
+    def over_requests(self) -> Estimate | None:
+        """Growth per completed request."""
+        return None if self.by_requests is None else _slope(self.by_requests)
+
+    @property
+    def over_time(self) -> Estimate | None:
+        """Growth per second."""
+        return _slope(self.by_time)
+
+    @property
+    def busy_steps(self) -> tuple[float, ...]:
+        """What was added in each interval in which requests were completed."""
+        steps = zip(self._span.busy, pairwise(self._values), strict=True)
+        return tuple(after - before for busy, (before, after) in steps if busy)
+
+    @property
+    def _growth(self) -> FloorGrowth:
+        return self._told[1]
+
+    @cached_property
+    def _told(self) -> tuple[Series, FloorGrowth]:
+        """Return the floors that tell most, and what they say: those that last, that rise, over requests first."""
+        found = [series for series in (self.by_requests, self.by_time) if series is not None]
+        told = [(series, floor_growth(series)) for series in ([self.by_time] if self._span.live else found)]
+        return max(told, key=lambda pair: (pair[1].lasts, pair[1].rises))
+
+    def _floors(self, x: Sequence[float], unit: str, load: Series | None) -> Series:
+        series = Series(self.metric, tuple(x), self._values, unit)
+        live = unit == "second" and self._span.live
+        width = LIVE_WIDTH_S if live else soak_width(series)
+        return floors(series, load, width) if width > 0 else Series(self.metric, (), (), unit)
+
+
+def _slope(series: Series) -> Estimate | None:
+    return fit(series).slope if len(series.x) >= READINGS_NEEDED else None
