@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.errors import ConfigError
@@ -72,7 +72,7 @@ class GuardSettings:
     detection_interval_s: float = 60.0
     trim: bool = True
     unload: tuple[str, ...] = ()
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     allowed_peers: tuple[str, ...] = ()
     expose_headers: bool = False
     retry_after_s: float = 5.0
