@@ -261,7 +261,7 @@ PACKED = gzip.compress(dumps(RESULT).encode(), mtime=0)
         (b"", "this is not JSON, or was cut short: Expecting value at line 1, column 1"),
         (dumps(RESULT).encode()[:50], "this is not JSON, or was cut short: "),
         (b"\x89PNG\r\n\x1a\n", "this is not UTF-8 text"),
-        (b'{"version": "2.1.0", "runs": []}', "schema: missing"),
+        (b'{"version": "2.1.0", "runs": []}', "schema: missing; this is not a document of pytest-memguard"),
         (b'{"schema": "memguard-result/2"}', "schema: 'memguard-result/2' is not 'memguard-result/1'; a newer "),
         (PACKED[:-20], "this is damaged or was cut short: "),
         (PACKED[:3], "this is damaged or was cut short: "),

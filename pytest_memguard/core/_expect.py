@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from enum import Enum
 
 __all__ = [
-    "Reader", "below", "by_name", "each", "fields_of", "first_misfit", "flag", "free", "keys", "mapping", "member",
-    "named", "number", "one_in", "one_of", "or_none", "row", "sequence", "shown", "text", "whole", "whole_numbers",
-    "wrong",
+    "Reader", "below", "between", "by_name", "each", "fields_of", "first_misfit", "flag", "free", "keys", "mapping",
+    "member", "named", "number", "one_in", "one_of", "or_none", "row", "sequence", "shown", "text", "whole",
+    "whole_numbers", "wrong",
 ]  # fmt: skip
 
 _LARGEST = sys.float_info.max
@@ -140,6 +140,19 @@ def number(value: object, where: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not -_LARGEST <= value <= _LARGEST:
         raise wrong(value, where, "a number")
     return value
+
+
+def between(read: Reader, low: float, high: float = _LARGEST) -> Reader:
+    """Return a reader of what *read* takes and is neither below *low* nor above *high*."""
+    what = f"{low:g} or more" if high == _LARGEST else f"from {low:g} to {high:g}"
+
+    def within(value: object, where: str) -> float:
+        found: float = read(value, where)
+        if not low <= found <= high:
+            raise wrong(value, where, what)
+        return found
+
+    return within
 
 
 def whole_numbers(value: object, where: str) -> array[int]:

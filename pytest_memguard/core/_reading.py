@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.core._expect import (
     Reader,
     below,
+    between,
     by_name,
     each,
     fields_of,
     flag,
     free,
     keys,
+    mapping,
     member,
     number,
     one_in,
@@ -75,6 +77,8 @@ def run_of(content: Mapping[str, Any]) -> RunResult:
         DocumentError: it is no result document of this schema; one line says what and where.
 
     """
+    if "schema" not in mapping(content, ""):
+        raise DocumentError(f"schema: missing; this is not a document of {TOOL}")
     fields_of(content, "", {"schema": _schema}, {})
     fields_of(content, "", _FOR_OTHERS, {})
     plans = fields_of(content, "", {}, {"plans": each(_PLAN)}).get("plans", ())
@@ -174,6 +178,7 @@ def _record(kind: type, required: Mapping[str, Reader], optional: Mapping[str, R
     return lambda value, where: kind(**fields_of(value, where, required, optional))
 
 
+_COUNT, _SECONDS, _SCORE = between(whole, 0), between(number, 0), between(number, 0, 100)
 _PHASE = member(Phase, "a phase")
 _ESTIMATE = _record(Estimate, {"point": number, "low": number, "high": number, "level": number}, {})
 _HOP = _record(Hop, {"kind": text, "name": text, "type": text, "grows_per_run": number, "suspect": flag}, {})
@@ -222,7 +227,7 @@ _FINDING: Mapping[str, Reader] = {
 }
 _FINDING_MORE: Mapping[str, Reader] = {
     **_METRIC_MORE,
-    "n": whole,
+    "n": _COUNT,
     "r": number,
     "least_squares": number,
     "names": each(text),
@@ -233,13 +238,13 @@ _RESULT: Mapping[str, Reader] = {
     "id": text,
     "kind": one_of("test", "callable", "scenario", "process"),
     "file": text,
-    "line": whole,
+    "line": _COUNT,
     "verdict": member(Level, "a verdict"),
-    "confidence": number,
-    "policies": by_name(number),
+    "confidence": _SCORE,
+    "policies": by_name(_SCORE),
     "reason": text,
-    "runs": whole,
-    "duration_s": number,
+    "runs": _COUNT,
+    "duration_s": _SECONDS,
     "worker": or_none(text),
     "series": each(keys(_SERIES, _METRIC_MORE)),
     "findings": each(_finding),
@@ -248,24 +253,24 @@ _RESULT_MORE: Mapping[str, Reader] = {
     "policy": text,
     "stopped": text,
     "notes": each(text),
-    "first_run_s": number,
+    "first_run_s": _SECONDS,
     "holder": _HOLDER,
     "phases": or_none(each(_phase_count)),
 }
 _SUMMARY: Mapping[str, Reader] = {
-    "checked": whole,
-    **{level.value: whole for level in Level},
-    "repeat_s": number,
+    "checked": _COUNT,
+    **{level.value: _COUNT for level in Level},
+    "repeat_s": _SECONDS,
     "overhead_ratio": or_none(number),
 }
 _RUN: Mapping[str, Reader] = {
     "started_at": text,
-    "duration_s": number,
+    "duration_s": _SECONDS,
     "environment": free,
     "commit": or_none(free),
     "settings": free,
     "control": by_name(_CONTROL),
-    "summary": keys(_SUMMARY, {"plain_s": number}),
+    "summary": keys(_SUMMARY, {"plain_s": _SECONDS}),
 }
 _CAUSE: Mapping[str, Reader] = {"fingerprint": text, "text": text, "results": each(text), "per_run": number}
 _CAUSE_MORE: Mapping[str, Reader] = {
