@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pytest_memguard.demo.counters import Counters
+from pytest_memguard.demo.observation import Observation
 from pytest_memguard.demo.shop import Shop
 from pytest_memguard.demo.switches import Mode, Switches
 from pytest_memguard.demo.wire import plain
@@ -43,6 +44,7 @@ class Service:
         self.guard = Guard(settings.guard)
         self.switches = Switches(settings.modes)
         self.shop = Shop()
+        self.observation = Observation(self.guard)
         self._items = self.guard.caches.create("items")
         self._counters = Counters()
         self._allocations = _Allocations()
@@ -92,8 +94,8 @@ class Service:
         return plain(self.guard.metrics())
 
     async def leak_detection(self, _: Call) -> object:
-        """Judge whether the service leaks, from the readings in the window."""
-        return plain(await asyncio.to_thread(self.guard.detect))
+        """Judge whether the service leaks, by what was read since a switch was turned."""
+        return plain(await asyncio.to_thread(self.observation.detect))
 
     async def memory_gc(self, call: Call) -> object:
         """Run a full garbage collection."""
@@ -139,7 +141,9 @@ class Service:
         """Release what leaks and allocations hold; the switches stay as they are."""
         released = await self.switches.release()
         allocated = self._allocations.clear()
-        return {"released": released, "bytes": allocated, "collected": gc.collect()}
+        collected = gc.collect()
+        self.observation.begin()
+        return {"released": released, "bytes": allocated, "collected": collected}
 
     async def leaks(self, _: Call) -> object:
         """List the leaks: what each switch says, what it holds, which counter grows, and why."""
@@ -151,6 +155,7 @@ class Service:
         if name not in self.switches.names:
             raise HTTPException(404, f"there is no leak {name[:40]!a}; there are: {', '.join(self.switches.names)}")
         self.switches.turn(name, Mode(call.body["mode"]))
+        self.observation.begin()
         return plain(self.switches.state(name))
 
     # Items, users and sessions.
@@ -215,7 +220,7 @@ class Service:
             "caches": plain(guard.caches.statistics()),
             "requests": {"total": guard.requests},
             "switches": plain(self.switches.states()),
-            "verdict": plain(await asyncio.to_thread(guard.detect)),
+            "verdict": plain(await asyncio.to_thread(self.observation.detect)),
         }
 
 
