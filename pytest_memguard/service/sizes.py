@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_OBJECTS", "Size", "held_size"]
 
-#: Objects that one estimate looks at; 20,000 take about 10 ms.
-MOST_OBJECTS = 20_000
+#: Objects that one estimate looks at: about 7 ms.
+MOST_OBJECTS = 5_000
 #: A container with more elements than this is sampled; so few that a list of ten million does not become a second one.
 _LARGE, _SAMPLE = 1000, 100
 #: What leads out of a value and into the program: their own size counts, what they refer to does not.
