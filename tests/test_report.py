@@ -53,7 +53,7 @@ def test_a_session_writes_its_page(tmp_path: Path, workers: list[str]) -> None:
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder that vanishes while the tests run is told at the end, and what they say stands."""
+    """A folder that vanishes while the tests run is told at the end: they have passed, the session has not."""
     (tmp_path / "test_it.py").write_text("def test():\n    import os\n    os.path.isdir('gone') and os.rmdir('gone')\n")
     (tmp_path / "pytest.ini").touch()
     (tmp_path / "gone").mkdir()
@@ -71,6 +71,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
 
     assert "a.html cannot be written: No such file or directory" in run.stdout
     assert "1 passed" in run.stdout
+    assert run.returncode == 4
 
 
 # -- memguard report -------------------------------------------------------------------------------------------------

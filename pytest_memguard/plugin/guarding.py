@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from pytest_memguard.plugin.acceptance import Acceptance
 from pytest_memguard.plugin.acceptance import read as read_acceptance
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_memguard.config import Settings
     from pytest_memguard.plugin.session import Guard
 
@@ -45,9 +48,17 @@ class Guarding:
     missing: tuple[str, ...] = ()
     repeat_s: float = 0.0
     plain_s: float = 0.0
-    problem: str = ""
+    problems: list[str] = field(default_factory=list)
     kept: str = ""
     _places: dict[tuple[str, str, str | None], int] = field(default_factory=dict)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep what cannot be written as a problem that the summary tells."""
+        try:
+            yield
+        except DocumentError as error:
+            self.problems.append(str(error))
 
     def add(self, result: SubjectResult) -> None:
         """Take a result; of a test that is tried again (pytest-rerunfailures) the last one counts."""
@@ -186,7 +197,7 @@ def take_over(config: pytest.Config, report: Any) -> None:  # noqa: ANN401 - a r
         for entry in json.loads(report.memguard):
             guarding.add(document.result_from_dict(entry))
     except DocumentError as error:
-        guarding.problem = f"{report.nodeid}: what its worker measured cannot be read: {error}"
+        guarding.problems.append(f"{report.nodeid}: what its worker measured cannot be read: {error}")
 
 
 def take_over_worker(config: pytest.Config, node: Any) -> None:  # noqa: ANN401 - an xdist class
@@ -229,22 +240,26 @@ def finish(session: pytest.Session) -> None:
 
 
 def _write(session: pytest.Session, guarding: Guarding) -> None:
+    """Write what was asked for, each by itself; where one cannot be, a session that passed ends with 4."""
     from pytest_memguard import store  # noqa: PLC0415 - only where a document is written
     from pytest_memguard.config import output_path  # noqa: PLC0415 - see above
 
     config, settings = session.config, guarding.settings
     result = replace(guarding.result(), environment=store.environment(), commit=store.commit_of(config.rootpath))
-    try:
-        if settings.json is not None:
+    failed = len(guarding.problems)
+    if settings.json is not None:
+        with guarding.noting():
             store.write(result, output_path(settings.json, config.invocation_params.dir))
-        if settings.html is not None:
-            from pytest_memguard.renderers import html  # noqa: PLC0415 - the templates' engine, where a page is made
+    if settings.html is not None:
+        from pytest_memguard.renderers import html  # noqa: PLC0415 - the templates' engine, where a page is made
 
+        with guarding.noting():
             store.write_text(html.render(result), output_path(settings.html, config.invocation_params.dir))
-        if settings.save is not None:
+    if settings.save is not None:
+        with guarding.noting():
             guarding.kept = baselines.save(session, result, settings.save)
-    except DocumentError as error:
-        guarding.problem = str(error)
+    if len(guarding.problems) > failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def summarize(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: ANN401 - pytest's class is not typed
@@ -254,7 +269,7 @@ def summarize(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: AN
     guarding = guarding_of(config)
     verbosity = config.get_verbosity()
     text = registry.renderers()["terminal"](guarding.result(), verbosity=verbosity) if guarding.results else ""  # type: ignore[call-arg] # the built-in takes it
-    notes = [*guarding.missing, *([guarding.problem] if guarding.problem else [])]
+    notes = [*guarding.missing, *guarding.problems]
     notes += guarding.acceptance.lines(guarding.results, is_whole=_is_whole(config))
     notes += [*guarding.baseline.lines(guarding.result()), *([guarding.kept] if guarding.kept else [])]
     if not text and not notes:

@@ -235,12 +235,12 @@ def test_not_kept(again: RunProject, kept: Session, source: str, arguments: tupl
 
 
 def test_not_writable(run_project: RunProject) -> None:
-    """Where the folder is a file, one line says so and the session ends as it would."""
+    """Where the folder is a file, one line says so, the file stays, and the session has not passed."""
     project = {"test_a.py": "def test_x(): pass", ".memguard": "mine"}
 
     session = run_project(project, "--memguard", "--memguard-save=main")
 
-    assert session.returncode == 0
+    assert session.returncode == 4
     assert "cannot be written" in session.stdout
     assert (session.folder / ".memguard").read_text(encoding="utf-8") == "mine"
 

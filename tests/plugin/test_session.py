@@ -155,7 +155,7 @@ def test_the_document_survives_an_interrupt_of_a_repeat(run_project: RunProject)
 
 
 def test_a_document_that_cannot_be_written_any_more_is_named(run_project: RunProject) -> None:
-    """Where the place of the document went while tests ran, the summary says so."""
+    """Where its place went while tests ran, that is told, the rest is written, and the session has not passed."""
     source = """
         import shutil
         def test_removes_its_folder(request):
@@ -164,10 +164,15 @@ def test_a_document_that_cannot_be_written_any_more_is_named(run_project: RunPro
 
     session = run_project(
         {"test_it.py": source, "conftest.py": "import os; os.mkdir('reports')"},
-        "--memguard", "--memguard-json=reports/memguard.json", document=False,
+        "--memguard", "--memguard-json=reports/memguard.json", "--memguard-html=page.html", "--memguard-save=main",
+        document=False,
     )  # fmt: skip
 
     assert "memguard.json cannot be written: " in session.stdout
+    assert "1 passed" in session.stdout
+    assert session.returncode == 4
+    assert (session.folder / "page.html").exists()
+    assert "baseline main of 1 test" in session.stdout
 
 
 def test_a_strict_suite_has_nothing_to_complain_of(run_project: RunProject) -> None:
