@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.service.costs import Sample
 from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found, within
 from pytest_memguard.service.gate import HEALTH_PATHS, PREFIX, Gate
 
@@ -60,7 +61,7 @@ class MemguardASGI:
         **settings: Any,  # noqa: ANN401 - each of the type of its setting, and checked there
     ) -> None:
         self._app = app
-        self._gate = Gate(guard, prefix, health_paths, settings)
+        self._gate: Gate[Sample] = Gate(guard, prefix, health_paths, settings, Sample)
         self._answering = 0
 
     @property
@@ -91,6 +92,9 @@ class MemguardASGI:
                 await self._app(scope, receive, send)
             else:
                 found = await _noting(self._app, scope, receive, send)
+        except MemoryError:
+            gate.guard.alarm()
+            raise
         finally:
             cost_bytes = gate.sampler.leave(sample)
             if cost_bytes is None:
@@ -167,13 +171,18 @@ async def _noting(app: Application, scope: Scope, receive: Receive, send: Send) 
     return found
 
 
-def _with_headers(send: Send, gate: Gate) -> Send:
+def _with_headers(send: Send, gate: Gate[Sample]) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *gate.headers()]}
+            message = {**message, "headers": [*message.get("headers", ()), *_lower(gate.headers())]}
         await send(message)
 
     return send_with_headers
+
+
+def _lower(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return *headers* as ASGI wants them."""
+    return [(name.lower(), value) for name, value in headers]
 
 
 async def _stand_in(receive: Receive, send: Send) -> None:
@@ -184,8 +193,7 @@ async def _stand_in(receive: Receive, send: Send) -> None:
 
 
 async def _respond(send: Send, response: Response, *, with_body: bool) -> None:
-    headers = [(name.lower(), value) for name, value in response.headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.start", "status": response.status, "headers": _lower(response.headers)})
     await send({"type": "http.response.body", "body": response.body if with_body else b""})
 
 

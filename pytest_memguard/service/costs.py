@@ -7,14 +7,24 @@ import sys
 import time
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_memguard.service.locks import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BOUNDS_BYTES", "OTHER", "RouteCost", "RouteCosts", "Sample", "Sampler", "generic", "kept_bytes"]
+__all__ = [
+    "BOUNDS_BYTES",
+    "OTHER",
+    "Measured",
+    "RouteCost",
+    "RouteCosts",
+    "Sample",
+    "Sampler",
+    "generic",
+    "kept_bytes",
+]
 
 #: Upper bounds of the buckets of a histogram; one more bucket takes what is above the last.
 BOUNDS_BYTES = (0, 2**8, 2**10, 2**12, 2**14, 2**16, 2**18, 2**20, 2**22, 2**24)
@@ -27,6 +37,8 @@ _BLOCK_BYTES = 95
 _REST = 200
 #: How many empty requests are measured to know what measuring itself keeps.
 _EMPTY = 9
+#: Where counting begins: small numbers are objects that exist already, and the empty requests must make theirs.
+_MANY = 2**20
 _LONGEST_SEGMENT = 40
 _VARIABLE = re.compile(
     r"[0-9]+"
@@ -61,16 +73,9 @@ class RouteCost:
 
 
 class RouteCosts:
-    """
-    A histogram for each route, of at most *most* routes; safe to use from several threads.
-
-    Attributes:
-        total: Requests so far, measured or not.
-
-    """
+    """A histogram for each route, of at most *most* routes; safe to use from several threads."""
 
     def __init__(self, most: int = 200) -> None:
-        self.total = 0
         self._most = most
         self._lock = fork_safe_lock()
         self._rows: dict[str, list[int]] = {}
@@ -78,14 +83,9 @@ class RouteCosts:
     def count(self, route: str, cost_bytes: int) -> None:
         """Count one measured request."""
         with self._lock:
-            self.total += 1
             row = self._rows.get(route) or self._new(route)
             row[-1] += cost_bytes
             row[bisect_left(BOUNDS_BYTES, cost_bytes)] += 1
-
-    def count_unmeasured(self) -> None:
-        """Count one request whose cost is not known."""
-        self.total += 1  # one step of the interpreter, which no other thread can interrupt
 
     def _new(self, route: str) -> list[int]:
         name = route if len(self._rows) < self._most else OTHER
@@ -102,7 +102,7 @@ class RouteCosts:
         return len(self._rows)
 
     def clear(self) -> int:
-        """Forget the routes, though not the total; return how many there were."""
+        """Forget the routes; return how many there were."""
         with self._lock:
             routes = len(self._rows)
             self._rows.clear()
@@ -156,7 +156,10 @@ class Sample:
         self.before = 0
 
 
-class Sampler:
+Measured = TypeVar("Measured", bound=Sample)
+
+
+class Sampler(Generic[Measured]):
     """
     Picks the requests that are measured, so few that measuring takes half a percent of a core.
 
@@ -165,28 +168,31 @@ class Sampler:
     are measured.
     """
 
-    __slots__ = ("_clock", "_events", "_next_s", "_own_bytes", "_read")
+    __slots__ = ("_clock", "_events", "_next_s", "_own_bytes", "_read", "_sample")
 
-    def __init__(self, read: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, read: Callable[[], int], sample: type[Measured], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._sample = sample
         self._read = read
         self._clock = clock
-        self._events = 0
+        self._events = _MANY
         self._next_s = 0.0
         self._own_bytes = 0
         self._own_bytes = sorted(self._empty() for _ in range(_EMPTY))[_EMPTY // 2]
 
-    def enter(self) -> Sample | None:
+    def enter(self) -> Measured | None:
         """Say that a request begins; return its sample if it is to be measured."""
         self._events += 1
         began_s = self._clock()
         if began_s < self._next_s:
             return None
-        sample = Sample(self._events)
+        sample = self._sample(self._events)
         sample.before = self._read()
         self._rest(began_s)
         return sample
 
-    def leave(self, sample: Sample | None) -> int | None:
+    def leave(self, sample: Measured | None) -> int | None:
         """Say that a request has ended; return the bytes that it kept, if they could be measured."""
         self._events += 1
         if sample is None or sample.events + 1 != self._events:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from pytest_memguard.errors import ConfigError
-from pytest_memguard.service.costs import Sampler, generic, kept_bytes
+from pytest_memguard.service.costs import Measured, Sampler, generic, kept_bytes
 from pytest_memguard.service.endpoints import shed, within
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ PREFIX = "/memguard"
 HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz")
 
 _NOT_FOUND = "(not found)"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Gate:
+class Gate(Generic[Measured]):
     """
     The guard of one middleware, and its rules.
 
@@ -37,6 +38,7 @@ class Gate:
         prefix: Path of the endpoints; empty for no endpoints, token or not.
         health_paths: Answered also while requests are turned away.
         settings: Of the guard that is to be made.
+        sample: What a request that is measured is.
 
     Raises:
         ConfigError: *prefix* or *settings* are wrong, or there are a guard and settings.
@@ -44,7 +46,12 @@ class Gate:
     """
 
     def __init__(
-        self, guard: Guard | None, prefix: str, health_paths: Iterable[str], settings: Mapping[str, Any]
+        self,
+        guard: Guard | None,
+        prefix: str,
+        health_paths: Iterable[str],
+        settings: Mapping[str, Any],
+        sample: type[Measured],
     ) -> None:
         if guard is not None and settings:
             raise ConfigError(f"middleware: {', '.join(settings)} must be set on the guard that is given as well")
@@ -53,7 +60,7 @@ class Gate:
         self.guard = guard if guard is not None else _made(settings)
         self.prefix = prefix
         self.shows_headers = self.guard.settings.expose_headers
-        self.sampler = Sampler(kept_bytes())
+        self.sampler = Sampler(kept_bytes(), sample)
         self.started = False
         self._health_paths = tuple(health_paths)
         self._starting = threading.Lock()
@@ -80,6 +87,7 @@ class Gate:
         guard = self.guard
         if not guard.shedding or any(within(one, path) is not None for one in self._health_paths):
             return None
+        guard.count_shed()
         return shed(guard.level.value, guard.retry_after_s)
 
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -94,11 +102,11 @@ class Gate:
     def count(self, cost_bytes: int, method: str, path: str, route: str | None, *, found: bool) -> None:
         """Count a request that was measured, under the route that the application names or else a generic path."""
         name = route or (generic(path) if found else _NOT_FOUND)
-        self.guard.count_request(f"{method} {name}", cost_bytes)
+        self.guard.count_request(f"{method if method in _METHODS else '(other)'} {name}", cost_bytes)
 
     def count_unmeasured(self) -> None:
         """Count a request whose cost is not known."""
-        self.guard.routes.count_unmeasured()
+        self.guard.count_request("", None)
 
 
 def _made(settings: Mapping[str, Any]) -> Guard:

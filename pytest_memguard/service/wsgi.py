@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.service.costs import Sample
 from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found, within
 from pytest_memguard.service.gate import HEALTH_PATHS, PREFIX, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pytest_memguard.service.costs import Sample
     from pytest_memguard.service.endpoints import Response
     from pytest_memguard.service.guard import Guard
 
@@ -50,7 +50,7 @@ class MemguardWSGI:
         **settings: Any,  # noqa: ANN401 - each of the type of its setting, and checked there
     ) -> None:
         self._app = app
-        self._gate = Gate(guard, prefix, health_paths, settings)
+        self._gate: Gate[_Response] = Gate(guard, prefix, health_paths, settings, _Response)
 
     @property
     def guard(self) -> Guard:
@@ -70,8 +70,16 @@ class MemguardWSGI:
         if gate.shows_headers:
             start_response = _with_headers(start_response, gate)
         sample = gate.sampler.enter()
+        try:
+            return self._serve(environ, start_response, sample)
+        except MemoryError:
+            gate.guard.alarm()
+            raise
+
+    def _serve(self, environ: Environ, start_response: StartResponse, sample: _Response | None) -> Iterable[bytes]:
+        gate = self._gate
         if sample is not None:
-            return _measured(self._app, gate, sample, environ, start_response)
+            return sample.serve(self._app, gate, environ, start_response)
         try:
             return self._app(environ, start_response)
         finally:
@@ -96,7 +104,7 @@ def _respond(environ: Environ, start_response: StartResponse, response: Response
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
 
 
-def _with_headers(start_response: StartResponse, gate: Gate) -> StartResponse:
+def _with_headers(start_response: StartResponse, gate: Gate[_Response]) -> StartResponse:
     def start_with_headers(status: str, headers: list[tuple[str, str]], *more: object) -> object:
         shown = [(name.decode(), value.decode()) for name, value in gate.headers()]
         return start_response(status, [*headers, *shown], *more)
@@ -113,78 +121,80 @@ def _body(environ: Environ) -> bytes | Response:
     return body
 
 
-class _Request:
-    """A request that is being measured, until the server has closed its response."""
+class _Response(Sample):
+    """
+    The response as the application gives it, and the sample that ends when the server has closed it.
 
-    def __init__(self, gate: Gate, sample: Sample, environ: Environ) -> None:
-        self._gate = gate
-        self._sample = sample
-        self._environ = environ
+    One object that is there before the first reading, so that the second one does not take it for what the application
+    has kept.
+    """
+
+    __slots__ = ("chunks", "environ", "found", "gate")
+
+    def serve(
+        self, app: Application, gate: Gate[_Response], environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application."""
+        self.gate = gate
+        self.environ: Environ | None = environ
         self.found = True
+        self.chunks: Iterable[bytes] = ()
+
+        def start_and_note(status: str, *more: object) -> object:
+            self.found = not status.startswith("404")
+            return start_response(status, *more)
+
+        try:
+            chunks = app(environ, start_and_note)
+        except BaseException:
+            self.end()
+            raise
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(chunks, wrapper):  # the server sends it without reading it
+            self.end()
+            return chunks
+        self.chunks = chunks
+        if hasattr(chunks, "__len__"):
+            self.__class__ = _SizedResponse  # a server that sees one chunk knows the length of the body
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.chunks)
+
+    def close(self) -> None:
+        """Close the response, let go of it, and measure."""
+        chunks, self.chunks = self.chunks, ()
+        try:
+            if hasattr(chunks, "close"):
+                chunks.close()
+        finally:
+            del chunks
+            self.end()
 
     def end(self) -> None:
-        """Measure, and count."""
-        cost_bytes = self._gate.sampler.leave(self._sample)
-        if cost_bytes is None:
-            self._gate.count_unmeasured()
+        """Measure once, and count."""
+        environ, self.environ = self.environ, None
+        if environ is None:
             return
-        method, path = self._environ["REQUEST_METHOD"], self._environ.get("PATH_INFO", "")
-        self._gate.count(cost_bytes, method, path, _route(self._environ), found=self.found)
+        cost_bytes = self.gate.sampler.leave(self)
+        if cost_bytes is None:
+            self.gate.count_unmeasured()
+            return
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        self.gate.count(cost_bytes, method, path, _route(environ), found=self.found)
+
+
+class _SizedResponse(_Response):
+    """A response of a known number of chunks; of no others may a server think so."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        chunks: Any = self.chunks
+        return len(chunks)
 
 
 def _route(environ: Environ) -> str | None:
     """Return the route that Flask has found, as in ``/users/<int:id>``."""
     rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
     return rule if isinstance(rule, str) else None
-
-
-def _measured(
-    app: Application, gate: Gate, sample: Sample, environ: Environ, start_response: StartResponse
-) -> Iterable[bytes]:
-    request = _Request(gate, sample, environ)
-
-    def start_and_note(status: str, *more: object) -> object:
-        request.found = not status.startswith("404")
-        return start_response(status, *more)
-
-    try:
-        chunks = app(environ, start_and_note)
-    except BaseException:
-        request.end()
-        raise
-    wrapper = environ.get("wsgi.file_wrapper")
-    if isinstance(wrapper, type) and isinstance(chunks, wrapper):  # the server sends it without reading it
-        request.end()
-        return chunks
-    return (_SizedChunks if hasattr(chunks, "__len__") else _Chunks)(chunks, request)
-
-
-class _Chunks:
-    """The response as the application gives it, and an end of the request behind it."""
-
-    def __init__(self, chunks: Iterable[bytes], request: _Request) -> None:
-        self._chunks: Iterable[bytes] | None = chunks
-        self._request = request
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks or ())
-
-    def close(self) -> None:
-        """Close the response, let go of it, and measure."""
-        chunks, self._chunks = self._chunks, None
-        if chunks is None:
-            return
-        try:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-        finally:
-            close = chunks = None
-            self._request.end()
-
-
-class _SizedChunks(_Chunks):
-    """Chunks whose number is known, from which servers conclude the length of the body."""
-
-    def __len__(self) -> int:
-        return len(self._chunks)  # type: ignore[arg-type] # made of what has a length
