@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import RunResult
 
-__all__ = ["VERSION", "add", "is_damaged", "number_of", "read", "set_aside"]
+__all__ = ["VERSION", "add", "is_damaged", "is_there", "number_of", "read", "set_aside"]
 
 VERSION = 1
 _WAIT_S = 30.0
@@ -90,11 +90,19 @@ def read(path: Path) -> tuple[Past, ...]:
         )
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file with something in it: one that is just being made is empty, or that a full disk left."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def is_damaged(path: Path) -> bool:
     """Whether the file is there and no history, so that it is to be made again; not if a newer version wrote it."""
     import sqlite3  # noqa: PLC0415 - some builds of Python lack it, and only this command needs it
 
-    if not path.is_file():
+    if not path.is_file() or not is_there(path):
         return False
     try:
         with closing(_connect(path, read_only=True)) as connection:

@@ -126,6 +126,18 @@ def test_cut_short(tmp_path: Path) -> None:
     assert history.is_damaged(path)
 
 
+def test_empty(tmp_path: Path) -> None:
+    """A file that another session is about to fill is not damaged, and is not taken from it; it can be added to."""
+    path = tmp_path / "history.sqlite"
+    path.touch()
+    before = history.is_there(path), history.is_damaged(path)
+    history.add(path, [run(1)])
+
+    assert before == (False, False)
+    assert history.is_there(path)
+    assert [one.sha for one in history.read(path)] == ["00000001"]
+
+
 def test_sound(tmp_path: Path) -> None:
     """Neither a sound history nor a missing one is damaged."""
     path = tmp_path / "history.sqlite"

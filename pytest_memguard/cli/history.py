@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _add(documents: Sequence[Path], file: Path) -> None:
     if not documents:
-        if not file.exists():
+        if not history.is_there(file):
             raise ConfigError(f"there is no history in {plain(str(file))}; name result documents to make one")
         if history.is_damaged(file):
             raise DocumentError(f"{plain(str(file))} is damaged; name result documents to make it again")
@@ -70,7 +70,7 @@ def _add(documents: Sequence[Path], file: Path) -> None:
     if history.is_damaged(file):
         aside = history.set_aside(file)
         sys.stderr.write(f"memguard: {plain(str(file))} was damaged, is now {plain(aside.name)}, and is made again\n")
-    if not file.exists():
+    if not history.is_there(file):
         runs += [store.read(path) for path in sorted(file.parent.glob("baselines/*/*.json"))]
     history.add(file, runs)
 
