@@ -129,7 +129,7 @@ class _Response(Sample):
     has kept.
     """
 
-    __slots__ = ("chunks", "environ", "found", "gate")
+    __slots__ = ("chunks", "environ", "found", "gate", "route")
 
     def serve(
         self, app: Application, gate: Gate[_Response], environ: Environ, start_response: StartResponse
@@ -138,10 +138,12 @@ class _Response(Sample):
         self.gate = gate
         self.environ: Environ | None = environ
         self.found = True
+        self.route: str | None = None
         self.chunks: Iterable[bytes] = ()
 
         def start_and_note(status: str, *more: object) -> object:
             self.found = not status.startswith("404")
+            self.route = _route(environ)
             return start_response(status, *more)
 
         try:
@@ -181,7 +183,7 @@ class _Response(Sample):
             self.gate.count_unmeasured()
             return
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        self.gate.count(cost_bytes, method, path, _route(environ), found=self.found)
+        self.gate.count(cost_bytes, method, path, self.route, found=self.found)
 
 
 class _SizedResponse(_Response):
@@ -195,6 +197,6 @@ class _SizedResponse(_Response):
 
 
 def _route(environ: Environ) -> str | None:
-    """Return the route that Flask has found, as in ``/users/<int:id>``."""
+    """Return the route that Flask has found, as in ``/users/<int:id>``; it is there until Flask has answered."""
     rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
     return rule if isinstance(rule, str) else None
