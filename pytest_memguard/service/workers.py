@@ -8,7 +8,6 @@ as they are, where prometheus_client's own metrics count up.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry, multiprocess, values
 from prometheus_client.registry import Collector
 
 from pytest_memguard.errors import ConfigError
+from pytest_memguard.service.locks import fork_safe_lock
 from pytest_memguard.service.metrics import registry
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Shared:
     """What this process has written, so that only what changed is written again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._pid = os.getpid()
         self._values: dict[_Sample, values.MutexValue] = {}
         self._written: dict[_Sample, float] = {}

@@ -331,11 +331,13 @@ def test_routes_are_bounded_in_number() -> None:
 
 WORKER = dedent("""
     import os, sys
+    from prometheus_client import Counter
     from pytest_memguard.service.guard import Guard
     from pytest_memguard.service.metrics import exposition
     from pytest_memguard.service.settings import GuardSettings
     from pytest_memguard.service.workers import share
 
+    Counter("shop_orders", "A metric of the service, in files of the same folder.").inc()
     guard = Guard(GuardSettings(limit_bytes=2**30))
     cache = guard.caches.create("prices")
     cache["tea"] = 1
