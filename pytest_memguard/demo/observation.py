@@ -35,7 +35,7 @@ class Observation:
             readings,
             limit_bytes=self._guard.limit.bytes,
             caches=[self._fill(cache) for cache in self._guard.caches.statistics()],
-            taken_before=len(history) - len(readings),
+            taken=len(history),
         )
 
     def _fill(self, cache: CacheStatistics) -> CacheFill:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Answer:
     body: bytes
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - whatever the body holds
         """The body, read as JSON."""
         return json.loads(self.body)
 
@@ -49,13 +49,13 @@ class Demo:
         response = self._connection.getresponse()
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> Any:  # noqa: ANN401 - see json
         """Return the JSON of a page that is there."""
         answer = self.ask("GET", path)
         assert answer.status == 200, answer.body
         return answer.json
 
-    def post(self, path: str, body: object = None) -> Any:
+    def post(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - see json
         """Return what a request that does something answers."""
         answer = self.ask("POST", path, body)
         assert answer.status in (200, 201), answer.body
@@ -70,13 +70,11 @@ class Demo:
         self._connection.close()
 
 
-Start = Callable[..., Demo]
-
-
 @contextmanager
-def serving(folder: Path, *arguments: str, limit: Callable[[], None] | None = None, **environ: str) -> Iterator[Demo]:
-    """Run `memguard serve` in *folder*, and end it."""
-    program = "import sys; from pytest_memguard.cli import main; sys.exit(main())"
+def serving(folder: Path, *arguments: str, limit_bytes: int = 0, **environ: str) -> Iterator[Demo]:
+    """Run `memguard serve` in *folder*, with at most *limit_bytes* of its own if that is set, and end it."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({limit_bytes}, {limit_bytes})); "
+    program = f"{limit if limit_bytes else ''}import sys; from pytest_memguard.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "serve", "--port", "0", *arguments]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MEM", "COV_", "CACHE_", "PORT"))}
     with (folder / "stderr.txt").open("w+", encoding="utf-8") as errors:
@@ -87,7 +85,6 @@ def serving(folder: Path, *arguments: str, limit: Callable[[], None] | None = No
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            preexec_fn=limit,
         )
         assert process.stdout is not None
         with process, suppress(ProcessLookupError):
@@ -120,3 +117,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         HEAP_SNAPSHOT_DIR=str(folder / "snapshots"),
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def serve() -> Callable[..., AbstractContextManager[Demo]]:
+    """Return what runs another demo: arguments, `limit_bytes` and the environment as for `memguard serve`."""
+    return serving

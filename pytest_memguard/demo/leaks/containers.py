@@ -136,7 +136,17 @@ def _rows(visit: Visit) -> list[bytes]:
     return [visit.payload[start : start + 64] for start in range(0, len(visit.payload), 64)]
 
 
-PAGES: dict[str, bytes] = {}
+@dataclass
+class Page:
+    """An answer that is worth keeping."""
+
+    address: str
+    made_s: float
+    headers: dict[str, str]
+    body: bytes
+
+
+PAGES: dict[str, Page] = {}
 
 
 class UnboundedCache:
@@ -152,16 +162,16 @@ class UnboundedCache:
     page: ClassVar = "docs/how-to/fix-cache-without-limit.md"
     most: ClassVar = MANY
 
-    def leaky(self, visit: Visit) -> bytes:
-        """Return the page for an address, which was never asked for before."""
+    def leaky(self, visit: Visit) -> Page:
+        """Return the page at an address, which was never asked for before."""
         address = f"{visit.path}?visit={visit.number}"
         if address not in PAGES:
-            PAGES[address] = bytes(reversed(visit.payload))
+            PAGES[address] = _rendered(address)
         return PAGES[address]
 
-    def fixed(self, visit: Visit) -> bytes:
-        """Return the page for an address; the pages that were asked for last are kept."""
-        return _rendered(f"{visit.path}?visit={visit.number}", visit.payload)
+    def fixed(self, visit: Visit) -> Page:
+        """Return the page at an address; those that were asked for last are kept."""
+        return _kept_page(f"{visit.path}?visit={visit.number}")
 
     def held(self) -> int:
         """Return the number of pages in the cache."""
@@ -170,12 +180,14 @@ class UnboundedCache:
     def release(self) -> None:
         """Empty both caches."""
         PAGES.clear()
-        _rendered.cache_clear()
+        _kept_page.cache_clear()
 
 
-@lru_cache(maxsize=_KEPT)
-def _rendered(address: str, payload: bytes) -> bytes:  # noqa: ARG001 - the address is the key
-    return bytes(reversed(payload))
+def _rendered(address: str) -> Page:
+    return Page(address, time.time(), {"ETag": f"{hash(address):x}"}, address.encode() * 64)
+
+
+_kept_page = lru_cache(maxsize=_KEPT)(_rendered)
 
 
 class PriceList:

@@ -79,14 +79,14 @@ class Database:
         self._place = _Place("orders.db")
         self._pool: Pool | None = None
 
-    def leaky(self, visit: Visit) -> None:
-        """Write an order, and forget the connection."""
-        _write(self._opened().borrow(), visit)
+    def leaky(self, visit: Visit) -> int:
+        """Count the orders of a page, and forget the connection."""
+        return _orders(self._opened().borrow(), visit)
 
-    def fixed(self, visit: Visit) -> None:
-        """Write an order, and give the connection back."""
+    def fixed(self, visit: Visit) -> int:
+        """Count the orders of a page, and give the connection back."""
         with self._opened().connection() as connection:
-            _write(connection, visit)
+            return _orders(connection, visit)
 
     def held(self) -> int:
         """Return the number of connections that are lent."""
@@ -101,14 +101,20 @@ class Database:
 
     def _opened(self) -> Pool:
         if self._pool is None:
-            self._pool = Pool(self._place.path())
+            self._pool = Pool(_created(self._place.path()))
         return self._pool
 
 
-def _write(connection: sqlite3.Connection, visit: Visit) -> None:
+def _created(path: Path) -> Path:
+    connection = sqlite3.connect(path)
     with connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS orders (number INTEGER PRIMARY KEY, path TEXT)")
-        connection.execute("INSERT OR REPLACE INTO orders VALUES (0, ?)", (visit.path,))
+        connection.execute("CREATE TABLE orders (number INTEGER PRIMARY KEY, path TEXT)")
+    connection.close()
+    return path
+
+
+def _orders(connection: sqlite3.Connection, visit: Visit) -> int:
+    return int(connection.execute("SELECT count(*) FROM orders WHERE path = ?", (visit.path,)).fetchone()[0])
 
 
 class _Place:
