@@ -16,18 +16,20 @@ __all__ = ["Ending"]
 
 class Ending:
     """
-    Calls *farewell* when the process ends.
+    Sees to it that the last words are said before the process ends.
 
-    A server that handles SIGTERM itself goes on handling it: it ends in its own time, and the farewell is said at exit.
-    Only where SIGTERM would kill at once is it said first; then the process dies of the signal, as it would have.
+    A server that handles SIGTERM itself goes on handling it: it ends in its own time, and the words are said at exit.
+    Only where SIGTERM would kill at once are they said first; then the process dies of the signal, as it would have.
 
     Args:
-        farewell: Called once a process, forked children included.
+        last_words: Called where the signal kills; may wait for nothing, as it interrupts whatever the main thread does.
+        at_exit: Called where the interpreter ends by itself.
 
     """
 
-    def __init__(self, farewell: Callable[[], None]) -> None:
-        self._farewell = farewell
+    def __init__(self, last_words: Callable[[], None], at_exit: Callable[[], None]) -> None:
+        self._last_words = last_words
+        self._at_exit = at_exit
         self._previous: Callable[[int, FrameType | None], object] | int | None = None
         self._armed = False
 
@@ -36,7 +38,7 @@ class Ending:
         if self._armed:
             return
         self._armed = True
-        atexit.register(self._farewell)
+        atexit.register(self._at_exit)
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._previous = signal.signal(signal.SIGTERM, self._terminate)
 
@@ -45,7 +47,7 @@ class Ending:
         if not self._armed:
             return
         self._armed = False
-        atexit.unregister(self._farewell)
+        atexit.unregister(self._at_exit)
         ours = signal.getsignal(signal.SIGTERM) == self._terminate
         if ours and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL if self._previous is None else self._previous)
@@ -55,6 +57,8 @@ class Ending:
         if callable(previous):
             previous(number, frame)
         elif previous != signal.SIG_IGN:
-            self._farewell()
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            try:
+                self._last_words()
+            finally:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)

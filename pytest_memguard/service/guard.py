@@ -91,16 +91,18 @@ class Guard:
             resident=lambda: self._monitor.read().rss_bytes,
             clock=clock,
         )
-        self._ending = Ending(self._farewell)
+        self._ending = Ending(self._report, self.stop)
         self._began_s = self._next_detection_s = clock()
         self._peak_bytes = 0
         self._alarmed = False
+        self._reported = True
         self._entries: dict[str, int] = {}
         self._shown: set[str] = set()
 
     def start(self) -> None:
         """Begin to watch; harmless where it does."""
         if not self._monitor.running:
+            self._reported = False
             self._monitor.start()
             self._ending.arm()
             self._monitor.wake()
@@ -108,13 +110,18 @@ class Guard:
     def stop(self) -> None:
         """Stop watching, and leave a report in the log; harmless where it does not watch."""
         self._ending.disarm()
-        self._farewell()
+        self._monitor.stop()
+        self._report()
 
     def alarm(self) -> None:
         """Say that memory has run out: the emergency begins at once, and is dealt with in the guard's own thread."""
         self._alarmed = True
         self.level = Pressure.EMERGENCY
         self._monitor.wake()
+
+    def look(self) -> Reading:
+        """Take a reading now, in this thread, and do what is due."""
+        return self._monitor.sample()
 
     # What it knows
 
@@ -260,13 +267,13 @@ class Guard:
             raise ConfigError(
                 f"snapshot name {name!r:.100} is not safe; write letters, digits, '-', '_' and inner dots"
             )
-        from pytest_memguard.heap import snapshot  # noqa: PLC0415 - only where one is asked for
-
         folder = Path(self.settings.snapshot_dir)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"guard: snapshot_dir = {str(folder)!r} cannot be made ({error.strerror})") from error
+        from pytest_memguard.heap import snapshot  # noqa: PLC0415 - only where one is asked for
+
         path = folder / f"{name}.heapsnapshot"
         snapshot.write(path)
         return path
@@ -344,11 +351,11 @@ class Guard:
         self._began_s = self._clock()
         self.routes.clear()
 
-    def _farewell(self) -> None:
-        """Stop the thread and report, once."""
-        if not self._monitor.running:
+    def _report(self) -> None:
+        """Leave a report in the log, once for each start."""
+        if self._reported:
             return
-        self._monitor.stop()
+        self._reported = True
         done = self._relief.done.values()
         _log.info(
             final_report(

@@ -25,7 +25,7 @@ _STEPS = 3
 _SLIGHT = 0.001
 _ADVICE = {
     Pressure.HEALTHY: (),
-    Pressure.WARNING: ("memory is above the warning threshold: look for what grew with GET /memory/leak-detection",),
+    Pressure.WARNING: ("memory is above the warning threshold: ask leak-detection what grows",),
     Pressure.CRITICAL: ("memory is critical: caches are being cut; give the process more memory or less work",),
     Pressure.EMERGENCY: ("requests are turned away until memory falls: restart the process if it does not",),
 }

@@ -310,7 +310,7 @@ class Monitor:
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
         self._bell.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(_LONGEST_END_S)
 
     def _loop(self) -> None:

@@ -18,6 +18,7 @@ class Clock:
         self.now_s = 100.0
 
     def __call__(self) -> float:
+        """Return it."""
         return self.now_s
 
 

@@ -27,14 +27,17 @@ class Script:
         self.read_count = 0
 
     def clock(self) -> float:
+        """Return the time, a step later than before."""
         self.now_s += self.step_s
         return self.now_s
 
     def read(self, time_s: float, requests: int, stats: GcStats) -> Reading:
+        """Return the next reading."""
         self.read_count += 1
         return Reading(time_s, self.read_count, requests=requests, gc=stats)
 
     def monitor(self, **settings: int) -> Monitor:
+        """Return a monitor that reads this."""
         return Monitor(read=self.read, clock=self.clock, **settings)
 
 
@@ -349,7 +352,7 @@ print("fine")
 
 @FORKS
 def test_the_thread_comes_back_after_a_fork() -> None:
-    """In the parent and in the child, which begins anew; the interpreter sees no thread while it forks and is content."""
+    """In the parent and in the child, which begins anew; while it forks there is no thread, and so no warning."""
     script = textwrap.dedent(_FORK.format(forks=20))
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
 

@@ -1,0 +1,465 @@
+"""The guard: from readings to levels, deeds, and what it tells."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_memguard.errors import ConfigError
+from pytest_memguard.service import Guard, watch
+from pytest_memguard.service import guard as guard_module
+from pytest_memguard.service.actions import Action
+from pytest_memguard.service.caches import Caches
+from pytest_memguard.service.monitor import GcStats, Reading
+from pytest_memguard.service.pressure import Pressure
+from pytest_memguard.service.settings import GuardSettings
+
+HEALTHY, WARNING, CRITICAL, EMERGENCY = Pressure
+LIMIT = 1000
+LOG = "pytest_memguard.service"
+SOON_S = 10.0
+
+
+class Process:
+    """A process whose used memory is written down, per cent of its limit a reading, and its clock."""
+
+    def __init__(self, *usages: float) -> None:
+        self.now_s = 0.0
+        self.usages = list(usages)
+
+    def clock(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+    def read(self, time_s: float, requests: int, stats: GcStats) -> Reading:
+        """Return the next reading; the last usage stands for all later ones."""
+        usage = self.usages.pop(0) if len(self.usages) > 1 else self.usages[0]
+        if isinstance(usage, Exception):
+            raise usage
+        return Reading(time_s, int(usage * LIMIT / 100), requests=requests, gc=stats)
+
+    def guard(self, parts: dict[str, Any] | None = None, **settings: object) -> Guard:
+        """Return a guard of this process, which does not run."""
+        given = {"platform": "render", "limit_bytes": LIMIT, "leak_detection": False, "trim": False, **settings}
+        made = GuardSettings.from_environment({}, **given)
+        return Guard(made, read=self.read, clock=self.clock, **(parts or {}))
+
+
+@pytest.fixture(autouse=True)
+def _collect_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep collections out of tests that are not about them."""
+    monkeypatch.setattr(gc, "collect", lambda generation=2: 0)
+
+
+def levels(guard: Guard, readings: int) -> list[str]:
+    """Return the level after each reading."""
+    return [(guard.look(), guard.level.value)[1] for _ in range(readings)]
+
+
+# Levels
+
+
+def test_levels_follow_the_usage() -> None:
+    """Up at the thresholds of the platform, down a little below them."""
+    guard = Process(10, 60, 59, 57, 75, 90, 89, 87, 10).guard()
+
+    assert levels(guard, 9) == [
+        "healthy", "warning", "warning", "healthy", "critical", "emergency", "emergency", "critical", "healthy",
+    ]  # fmt: skip
+
+
+def test_shedding_begins_and_ends_by_itself() -> None:
+    """Requests are turned away while, and only while, there is an emergency."""
+    guard = Process(50, 95, 89, 80).guard()
+    shedding = [(guard.look(), guard.shedding)[1] for _ in range(4)]
+
+    assert shedding == [False, True, True, False]
+    assert guard.usage == 0.8
+    assert guard.current.rss_bytes == 800
+    assert guard.retry_after_s == 5
+
+
+def test_the_next_look_comes_sooner_under_pressure() -> None:
+    """What fills memory does not wait for the interval, and recovery does not either."""
+    guard = Process(10, 60, 75, 90, 10).guard(interval_s=10)
+    paces = [(guard.look(), guard._monitor.pace_s)[1] for _ in range(5)]
+
+    assert paces == [10, 5, 1, 1, 10]
+
+
+def test_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once for each change, with the usage and the limit; a fall is no warning."""
+    guard = Process(50, 65, 66, 10).guard()
+    with caplog.at_level(logging.INFO, LOG):
+        levels(guard, 4)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if " is " in record.getMessage()]
+
+    assert lines == [
+        ("WARNING", "memguard: memory is warning, 65 % of 1000 B (was healthy)"),
+        ("INFO", "memguard: memory is healthy, 10 % of 1000 B (was warning)"),
+    ]
+
+
+def test_what_is_done_is_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Every action by its name, with what it freed."""
+    guard = Process(50).guard({"actions": [Action("drop drafts", 1, 0.4, lambda: 2048)]})
+    with caplog.at_level(logging.INFO, LOG):
+        guard.look()
+    done = guard.metrics()["actions"]["drop drafts"]
+
+    assert "memguard: drop drafts freed 2.0 KiB in" in caplog.text
+    assert (done["runs"], done["freed_bytes"], done["failures"]) == (1, 2048, 0)
+
+
+def test_caches_are_cut_and_then_cleared() -> None:
+    """Half of them when memory is critical, all of them in an emergency."""
+    caches = Caches()
+    cache = caches.create("answers")
+    for number in range(10):
+        cache[number] = number
+    guard = Process(80, 95).guard({"caches": caches})
+    guard.look()
+    cut = len(cache)
+    guard.look()
+
+    assert cut == 5
+    assert len(cache) == 0
+
+
+def test_an_emergency_can_be_asked_for() -> None:
+    """Whatever the usage is; each step is an outcome."""
+    outcomes = Process(10).guard(trim=True).emergency()
+
+    assert [outcome.name for outcome in outcomes] == [
+        "clear caches", "clear metrics", "drop snapshots", "collect", "trim",
+    ]  # fmt: skip
+    assert all(outcome.error is None for outcome in outcomes)
+
+
+def test_a_collection_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All generations, at once, with the time that it took."""
+    generations = []
+    monkeypatch.setattr(gc, "collect", lambda generation=2: generations.append(generation))
+    outcome = Process(10).guard().collect()
+
+    assert generations == [2]
+    assert outcome.name == "collect"
+    assert outcome.duration_s > 0
+
+
+# Out of memory
+
+
+def test_an_alarm_is_an_emergency_at_once() -> None:
+    """A request that ran out of memory says so; requests are turned away until a reading says otherwise."""
+    process = Process(10)
+    guard = process.guard()
+    guard.alarm()
+    alarmed = guard.shedding
+    guard.look()
+    dealt_with = guard.shedding, "clear caches" in guard.metrics()["actions"]
+    guard.look()
+
+    assert alarmed
+    assert dealt_with == (True, True)
+    assert guard.level is HEALTHY
+
+
+def test_a_reading_without_memory_is_an_emergency() -> None:
+    """The thread itself may be the one that gets none."""
+    guard = Process(10, MemoryError(), 10).guard(interval_s=0.01)  # type: ignore[arg-type]
+    shed = threading.Event()
+    guard._monitor.failures.append(lambda _: shed.set() if guard.shedding else None)
+    guard.start()
+    try:
+        assert shed.wait(SOON_S)
+        assert "clear caches" in guard._relief.done
+    finally:
+        guard.stop()
+
+
+def test_a_failing_reading_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The thread lives, and does not fill the log."""
+    guard = Process(10).guard()
+    for _ in range(3):
+        guard._failed(OSError("no /proc"))
+    guard._failed(OSError("other"))
+
+    assert [record.getMessage() for record in caplog.records] == ["memguard: a reading failed"] * 2
+
+
+# What it knows
+
+
+def test_requests_are_counted() -> None:
+    """All of them, with a cost or without; those that were turned away apart."""
+    guard = Process(10).guard()
+    guard.count_request("/items", 512)
+    guard.count_request("/items", None)
+    guard.count_shed()
+
+    assert guard.requests == 2
+    assert guard.look().requests == 2
+    assert guard.shed == 1
+    assert [(cost.route, cost.measured, cost.total_bytes) for cost in guard.routes] == [("/items", 1, 512)]
+
+
+def test_requests_from_many_threads() -> None:
+    """None is lost."""
+    guard = Process(10).guard()
+    threads = [
+        threading.Thread(target=lambda: [guard.count_request("/", 1) for _ in range(2000)] and None) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert guard.requests == 16_000
+    assert next(iter(guard.routes)).measured == 16_000
+
+
+def test_requests_may_be_counted_elsewhere() -> None:
+    """A function of the service's own."""
+    assert Process(10).guard({"requests": lambda: 77}).look().requests == 77
+
+
+def test_metrics_are_json() -> None:
+    """All counters, in base units."""
+    guard = Process(10).guard()
+    guard.look()
+    metrics = json.loads(json.dumps(guard.metrics()))
+
+    assert metrics["usage"] == 0.1
+    assert metrics["limit_bytes"] == LIMIT
+    assert metrics["limit_source"] == "setting"
+    assert metrics["level"] == "healthy"
+    assert set(metrics["gc"]) == {"collections", "seconds", "freed", "visited", "efficiency"}
+
+
+def test_health_before_the_first_reading() -> None:
+    """Asked too early, it takes one."""
+    health = Process(10).guard().health()
+
+    assert health["status"] == "healthy"
+    assert health["currentUsage"]["usagePercentage"] == 10.0
+
+
+def test_caches_are_made_when_asked_for() -> None:
+    """With the sizes of the settings; those that were given are kept."""
+    given = Caches()
+    guard = Process(10).guard(cache_size=7)
+
+    assert Process(10).guard({"caches": given}).caches is given
+    assert guard.caches is guard.caches
+    assert guard.caches.create("x").size == 7
+
+
+# Leaks
+
+
+def test_the_readings_are_judged() -> None:
+    """At the interval that is set, and kept for the answer of health; not at all where that is turned off."""
+    process = Process(10)
+    guard = process.guard(leak_detection=True, detection_interval_s=60)
+    judged = []
+    for now_s in (0.0, 30.0, 59.0, 60.0, 100.0, 121.0):
+        process.now_s = now_s
+        guard.detection = None
+        guard.look()
+        judged.append(guard.detection is not None)
+    silent = Process(10).guard()
+    silent.look()
+
+    assert judged == [True, False, False, True, False, True]
+    assert silent.detection is None
+    assert silent.detect().verdict == "needs_data"
+
+
+def test_what_caches_took_is_told_to_the_detection() -> None:
+    """Entries since they were first seen, the room left, and their share of the bytes."""
+    caches = Caches()
+    cache = caches.create("answers", size=100)
+    cache["old"] = 1
+    guard = Process(10).guard({"caches": caches})
+    first = guard._cache_fills()
+    for number in range(9):
+        cache[number] = number
+    second = guard._cache_fills()
+
+    assert [(fill.name, fill.added, fill.room) for fill in (*first, *second)] == [
+        ("answers", 0, 99),
+        ("answers", 9, 90),
+    ]
+    assert first[0].bytes == 0
+    assert second[0].bytes == cache.statistics().bytes * 9 // 10
+
+
+# Snapshots
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", "a\\b", ".hidden", "a..b", "x" * 81, "é", "a\n", "a.", "-x", "a b"]
+)
+def test_unsafe_snapshot_names(name: str, tmp_path: Path) -> None:
+    """Nothing is written for a name that is not plain."""
+    guard = Process(10).guard(snapshot_dir=tmp_path / "snapshots")
+
+    with pytest.raises(ConfigError, match="is not safe; write letters"):
+        guard.snapshot(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The message names the setting and the folder."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigError, match=r"guard: snapshot_dir = .*file/x' cannot be made"):
+        Process(10).guard(snapshot_dir=tmp_path / "file/x").snapshot("one")
+
+
+# Starting and stopping
+
+
+@pytest.fixture
+def running() -> Iterator[Guard]:
+    """Return a guard that runs."""
+    guard = Process(10).guard(interval_s=3600)
+    guard.start()
+    yield guard
+    guard.stop()
+
+
+def test_the_first_reading_comes_at_once() -> None:
+    """However long the interval."""
+    guard = Process(10).guard(interval_s=3600)
+    event = threading.Event()
+    guard._monitor.listeners.append(lambda _: event.set())
+    guard.start()
+    try:
+        assert event.wait(SOON_S)
+    finally:
+        guard.stop()
+
+
+def test_stopping_reports_once(running: Guard, caplog: pytest.LogCaptureFixture) -> None:
+    """Several starts and stops are harmless; the report comes with the first stop."""
+    running.start()
+    with caplog.at_level(logging.INFO, LOG):
+        running.stop()
+        running.stop()
+
+    assert [record.getMessage()[:21] for record in caplog.records] == ["memguard: watched for"]
+
+
+def test_it_can_be_started_again(running: Guard) -> None:
+    """A service that stops and starts is watched again."""
+    running.stop()
+    running.start()
+
+    assert running._monitor.running
+
+
+# The one line
+
+
+async def _asgi(scope: object, receive: object, send: object) -> None: ...
+
+
+class _AsgiObject:
+    async def __call__(self, scope: object, receive: object, send: object) -> None: ...
+
+
+def _asgi_plain(scope: object, receive: object, send: object) -> None: ...
+
+
+def _wsgi(environ: object, start_response: object) -> list[bytes]:
+    return []
+
+
+class _WsgiObject:
+    def __call__(self, environ: object, start_response: object) -> list[bytes]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("app", "kind"),
+    [
+        (_asgi, "asgi"), (_AsgiObject(), "asgi"), (_asgi_plain, "asgi"), (_wsgi, "wsgi"), (_WsgiObject(), "wsgi"),
+        (_AsgiObject().__call__, "asgi"),
+    ],
+)  # fmt: skip
+def test_applications_are_told_apart(app: Callable[..., object], kind: str) -> None:
+    """Functions and objects of both kinds."""
+    assert guard_module._interface(app) == kind
+
+
+def test_frameworks_are_told_apart() -> None:
+    """Starlette and FastAPI are ASGI, Flask is WSGI."""
+    fastapi, flask, starlette = (
+        pytest.importorskip(name, reason="not installed here")
+        for name in ("fastapi", "flask", "starlette.applications")
+    )
+
+    assert guard_module._interface(starlette.Starlette()) == "asgi"
+    assert guard_module._interface(fastapi.FastAPI()) == "asgi"
+    assert guard_module._interface(flask.Flask("x")) == "wsgi"
+
+
+@pytest.mark.parametrize(("app", "name"), [(_asgi, "MemguardASGI"), (_wsgi, "MemguardWSGI")])
+def test_watching_an_application(app: Callable[..., object], name: str) -> None:
+    """It is wrapped in the middleware of its kind, with a guard that runs."""
+    wrapped = watch(app, environ={}, limit_bytes="1 GiB", interval_s=3600)
+    try:
+        assert type(wrapped).__name__ == name
+        assert wrapped.guard._monitor.running
+        assert wrapped.guard.limit.bytes == 2**30
+    finally:
+        wrapped.guard.stop()
+
+
+def test_watching_without_an_application() -> None:
+    """The guard alone, with its parts and its settings."""
+    caches = Caches()
+    guard = watch(environ={"MEMGUARD_INTERVAL_S": "3600", "MEMGUARD_LIMIT_BYTES": "1 GiB"}, caches=caches)
+    try:
+        assert guard._monitor.running
+        assert guard.caches is caches
+        assert guard.settings.interval_s == 3600
+    finally:
+        guard.stop()
+
+
+def test_what_is_no_application() -> None:
+    """Before anything is started."""
+    threads = threading.active_count()
+
+    with pytest.raises(ConfigError, match="5 is no application: it cannot be called"):
+        watch(5)
+    with pytest.raises(ConfigError, match="warnin is not a setting"):
+        watch(_wsgi, warnin=0.5)
+    assert threading.active_count() == threads
+
+
+def test_it_runs_without_pytest() -> None:
+    """Nothing that a guard imports is pytest's, nor the plugin's."""
+    script = (
+        "import sys; sys.modules['pytest'] = sys.modules['_pytest'] = None\n"
+        "from pytest_memguard.service import watch\n"
+        "guard = watch(limit_bytes='1 GiB', environ={})\n"
+        "guard.look(), guard.detect(), guard.emergency(), guard.stop()\n"
+        "print([name for name in sys.modules if name.startswith(('pytest_memguard.plugin', 'pluggy'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"
