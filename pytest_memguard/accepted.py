@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.config import ACCEPTED_FILE as FILE_NAME
 from pytest_memguard.config import nearest, shown
 from pytest_memguard.core.toml import parse
 from pytest_memguard.core.units import Unit, amount, parse_allowance
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE_NAME", "Accepted", "Entry", "appended", "load"]
 
-FILE_NAME = "memguard-accepted.toml"
 _FINGERPRINT = re.compile(r"[0-9a-f]{4,64}")
 
 

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "CHECKS", "CI", "EXPLAIN", "FAIL_ON", "FILE_KEYS", "FLAG_KEYS", "KEYS", "MODES", "POLICIES", "Settings",
-    "check_paths", "layer", "nearest", "output_path", "read_pyproject", "read_value", "shown",
+    "ACCEPTED_FILE", "CHECKS", "CI", "EXPLAIN", "FAIL_ON", "FILE_KEYS", "FLAG_KEYS", "KEYS", "MODES", "POLICIES",
+    "Settings", "check_paths", "layer", "nearest", "output_path", "read_pyproject", "read_value", "shown",
 ]  # fmt: skip
 
+#: In pytest's root folder; named here because every session looks for it, and few have to read it.
+ACCEPTED_FILE = "memguard-accepted.toml"
 CHECKS = ("marked", "all", "off")
 MODES = ("quick", "standard", "deep", "native")
 FAIL_ON = ("leak", "growing", "new", "never")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard import store
 from pytest_memguard.core.merge import merge
-from pytest_memguard.core.units import Unit, amount
-from pytest_memguard.renderers.terminal import plain
+from pytest_memguard.renderers.terminal import counted, plain
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +30,6 @@ def run(options: argparse.Namespace) -> int:
     """Write the merged document, and say so."""
     merged = merge(map(store.read, options.documents))
     store.write(merged, options.output)
-    count = amount(len(merged.results), Unit.COUNT)
-    print(f"{count} results of {len(options.documents)} documents in {plain(str(options.output))}")
+    results, documents = counted(len(merged.results), "result"), counted(len(options.documents), "document")
+    print(f"{results} of {documents} in {plain(str(options.output))}")
     return 0

@@ -266,7 +266,8 @@ def parse(text: str) -> Any:  # noqa: ANN401 - whatever it holds
         content = json.loads(text, parse_constant=read_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise DocumentError(f"this is not JSON, or was cut short: {error.msg} at {place}") from error
+        why = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+        raise DocumentError(f"this is not JSON, or was cut short: {why} at {place}") from error
     except (ValueError, RecursionError) as error:  # a number of 4,300 digits, brackets without end
         raise DocumentError(f"this is not JSON: {shown(str(error))}") from error
     if constants:

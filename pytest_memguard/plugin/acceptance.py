@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Acceptance", "is_accepted", "read"]
 
-_FILE_NAME = "memguard-accepted.toml"
 _KNOWN = "known"
 
 
@@ -64,7 +63,9 @@ def read(config: pytest.Config) -> Acceptance:
         ConfigError: the file cannot be read, or an entry is wrong.
 
     """
-    path = config.rootpath / _FILE_NAME
+    from pytest_memguard.config import ACCEPTED_FILE  # noqa: PLC0415 - read by now, but not where nothing is checked
+
+    path = config.rootpath / ACCEPTED_FILE
     if not os.path.lexists(path):
         return Acceptance()
     from pytest_memguard.accepted import load  # noqa: PLC0415 - most suites have no such file

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Cause, Control, Metric, Phase, RunResult, SubjectResult
 
-__all__ = ["change_counts", "comparison", "failure", "plain", "run_label", "short", "status", "summary"]
+__all__ = ["change_counts", "comparison", "counted", "failure", "plain", "run_label", "short", "status", "summary"]
 
 _MOST_LEAKS = 20
 _MOST_BOUNDED = 10
