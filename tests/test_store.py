@@ -10,6 +10,8 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from time import perf_counter
@@ -220,6 +222,30 @@ def half_open(path: Path, mode: str) -> HalfFile:
     return HalfFile(path, mode)
 
 
+def test_several_save_at_once(tmp_path: Path) -> None:
+    """Whoever reads while others write finds one whole document, and nothing lies about in the end."""
+    path = tmp_path / "memguard.json"
+    sessions = [replace(RESULT, duration_s=float(number)) for number in range(4)]
+    store.write(sessions[0], path)
+
+    def save(session: RunResult) -> None:
+        for _ in range(25):
+            store.write(session, path)
+            store.save_baseline(session, "main", tmp_path)
+
+    with ThreadPoolExecutor(4) as writers:
+        saving = [writers.submit(save, session) for session in sessions]
+        seen = {store.read(path).duration_s for _ in range(100)}
+        for one in saving:
+            one.result()
+    (kept,) = (tmp_path / ".memguard" / "baselines" / "main").iterdir()
+
+    assert seen <= {0.0, 1.0, 2.0, 3.0}
+    assert store.read(path) in sessions
+    assert len(store.read(kept).results) == 1
+    assert sorted(names_in(tmp_path)) == [".memguard", "memguard.json"]
+
+
 def test_ctrl_c_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt is not swallowed, and leaves nothing behind either."""
 
@@ -276,6 +302,32 @@ def test_not_read(tmp_path: Path, content: bytes, reason: str) -> None:
     path.write_bytes(content)
 
     assert refusal(lambda: store.read(path)).startswith(f"{path} cannot be read: {reason}")
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+from pytest_memguard import store
+from pytest_memguard.errors import DocumentError
+resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+try:
+    store.read(Path(sys.argv[1]))
+except DocumentError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the memory of a process cannot be limited so")
+def test_too_large(tmp_path: Path) -> None:
+    """A document of 200 MB that the memory does not hold is refused in one line, like others."""
+    path = tmp_path / "memguard.json.gz"
+    path.write_bytes(gzip.compress(b'{"schema":"memguard-result/1","x":"' + bytes(200_000_000), 1))
+
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout == f"{path} cannot be read: it is too large for the memory that is left\n"
 
 
 @pytest.mark.parametrize(("name", "code"), [("none.json", errno.ENOENT), ("", errno.EISDIR)])
