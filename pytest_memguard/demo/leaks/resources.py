@@ -297,7 +297,7 @@ class NativeBuffer:
     page: ClassVar = "docs/how-to/fix-native.md"
     most: ClassVar = MANY
 
-    _SIZE = 16 * 1024
+    _SIZE = 64 * 1024
 
     def __init__(self) -> None:
         # Packed, so that not one block of Python's is added for an address.
