@@ -19,6 +19,8 @@ __all__ = ["MOST_OBJECTS", "Size", "held_size"]
 MOST_OBJECTS = 5_000
 #: A container with more elements than this is sampled; so few that a list of ten million does not become a second one.
 _LARGE, _SAMPLE = 1000, 100
+#: What refers to nothing.
+_ATOMS = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None)})
 #: What leads out of a value and into the program: their own size counts, what they refer to does not.
 _DOORS = (
     type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType, types.FrameType,
@@ -57,17 +59,19 @@ def held_size(value: object, seen: set[int] | None = None, most: int = MOST_OBJE
     """
     seen = set() if seen is None else seen
     total, objects = 0.0, 0
-    queue: deque[tuple[object, float]] = deque([(value, 1.0)])
-    while queue and objects < most:
-        one, weight = queue.popleft()
+    left: list[tuple[object, float]] = [(value, 1.0)]
+    while left and objects < most:
+        one, weight = left.pop()
         if id(one) in seen:
             continue
         seen.add(id(one))
         objects += 1
         total += weight * _own_size(one)
-        elements, factor = _referents(one)
-        queue.extend((element, weight * factor) for element in elements)
-    return Size(total, objects, whole=not queue)
+        if type(one) not in _ATOMS:
+            elements, factor = _referents(one)
+            weight *= factor
+            left += [(element, weight) for element in elements]
+    return Size(total, objects, whole=not left)
 
 
 def _own_size(one: object) -> int:

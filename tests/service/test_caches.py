@@ -197,6 +197,22 @@ def test_failing_sizer_does_not_break_figures(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+def test_estimate_keeps_nobody_waiting() -> None:
+    """While values are sized, which takes milliseconds, other threads use the cache."""
+    answers: list[object] = []
+
+    def sizer(_: object) -> int:
+        other = threading.Thread(target=lambda: answers.append(cache.get(0)), daemon=True)
+        other.start()
+        other.join(5)
+        return 1
+
+    cache = filled(1, sizer=sizer)
+    cache.statistics()
+
+    assert answers == ["0"]
+
+
 def test_estimate_is_kept_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures that are asked for often are cheap."""
     sized: list[object] = []
