@@ -146,10 +146,11 @@ class Readings:
 
     def column(self, metric: Metric, phase: Phase | None = None) -> tuple[int, ...]:
         """Return the values of *metric*, of one phase or of all; empty where it was not read."""
-        if metric not in self.metrics:
+        try:
+            first = self.metrics.index(metric)
+        except ValueError:
             return ()
-        width = len(self.metrics)
-        values = self.values[self.metrics.index(metric) : len(self.runs) * width : width]
+        values = self.values[first : len(self.runs) * len(self.metrics) : len(self.metrics)]
         if phase is None or self.phases.count(phase) == len(self.phases):
             return tuple(values)
         return tuple(value for value, part in zip(values, self.phases, strict=True) if part is phase)

@@ -73,14 +73,19 @@ class Recorder:
         self._runs.extend(array("q", bytes(8 * len(self._runs))))
         self._phases.extend(bytes(len(self._phases)))
 
-    def count(self, metric: Metric) -> int:
-        """Read one metric now, without keeping it; 0 where nothing reads it."""
+    def counter(self, metric: Metric) -> Callable[[], int]:
+        """Return what reads one metric now, without keeping it; that says 0 where nothing reads it."""
         if metric not in self.metrics:
-            return 0
+            return int
         at = self.metrics.index(metric)
         read, first = next(one for one in reversed(self._readers) if one[1] <= at)
-        read(self._row, first)
-        return self._row[at]
+        row = self._row
+
+        def count() -> int:
+            read(row, first)
+            return row[at]
+
+        return count
 
     def phase_count(self, phase: Phase) -> int:
         """Return the number of readings of one phase."""

@@ -89,14 +89,17 @@ class Watch:
     chunks: ChunkCache | None = None
     _looking: HolderCheck | None = None
     _began_s: float = 0.0
+    _count_threads: Callable[[], int] = int
     _threads: int = 0
     _grace_s: float = settle.THREAD_GRACE_S
     _looked_at: int = 0
+    _end: Step | None = None
 
     def measure(self) -> Record:
         """Measure until the ladder says stop, the budget is spent or the subject fails."""
         self._began_s = self.clock()
         self.recorder.clear()
+        self._end = None
         holder: Holder | None = None
         failure, over_budget = "", False
         with settle.frozen() if self.freeze else nullcontext():
@@ -110,13 +113,14 @@ class Watch:
             finally:
                 self._stop_looking()
         readings = self.recorder.readings()
-        step = advance(readings, self.plan, holder) if len(readings) else Step(Act.STOP, end="none")
+        step = self._end or (advance(readings, self.plan, holder) if len(readings) else Step(Act.STOP, end="none"))
         duration_s = self.clock() - self._began_s
         return Record(readings, self.plan, step, holder or _UNSEEN, duration_s, failure, over_budget)
 
     def _climb_the_ladder(self) -> Holder | None:
         recorder = self.recorder
-        self._threads = recorder.count(THREADS)
+        self._count_threads = recorder.counter(THREADS)
+        self._threads = self._count_threads()
         waited = _voluntary_switches()
         self._settle_and_read(Phase.SCREEN)
         self._run_and_read(Phase.SCREEN, self.plan.screen)
@@ -142,6 +146,8 @@ class Watch:
 
     def _next(self, holder: Holder | None) -> tuple[Act, Phase, int]:
         step = advance(self.recorder.live(), self.plan, holder)
+        if step.act is Act.STOP and holder is not _LOOKING:
+            self._end = step
         return step.act, step.phase, step.times
 
     def _hurry(self) -> None:
@@ -177,17 +183,20 @@ class Watch:
             runs[0] += 1
 
     def _settle_and_read(self, phase: Phase) -> None:
+        self._settle()
+        self.recorder.read(phase)
+
+    def _settle(self) -> None:
         self._let_threads_end()
         with settle.quiet_finalizers():
             if self.reset is not None:
                 self.reset()
             settle.collect()
-        self._level_and_read(phase)
+        self._level_chunks()
 
-    def _level_and_read(self, phase: Phase) -> None:
+    def _level_chunks(self) -> None:
         if self.chunks is not None and self.plan.curious:
             self.chunks.level()
-        self.recorder.read(phase)
 
     def _purge_settle_and_read(self, phase: Phase) -> None:
         settle.purge()
@@ -195,7 +204,7 @@ class Watch:
 
     def _settle_all_and_read(self, phase: Phase) -> None:
         self._settle_all()
-        self._level_and_read(phase)
+        self.recorder.read(phase)
 
     def _settle_all(self) -> None:
         settle.purge()
@@ -204,18 +213,16 @@ class Watch:
             if self.reset is not None:
                 self.reset()
             settle.collect_all(freeze=self.freeze)
+        self._level_chunks()
 
     def _let_threads_end(self) -> None:
-        if self.recorder.count(THREADS) <= self._threads:
+        if self._count_threads() <= self._threads:
             return
-        settle.wait_for_threads(self._thread_count, self._threads, self._grace_s)
-        left = self.recorder.count(THREADS)
+        settle.wait_for_threads(self._count_threads, self._threads, self._grace_s)
+        left = self._count_threads()
         # A thread that stays is waited for once, and for those after it ever less.
         self._grace_s = settle.THREAD_GRACE_S if left <= self._threads else self._grace_s / 2
         self._threads = max(self._threads, left)
-
-    def _thread_count(self) -> int:
-        return self.recorder.count(THREADS)
 
     # -- the holder ---------------------------------------------------------------------------------------------------
 

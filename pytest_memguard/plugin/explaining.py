@@ -129,11 +129,13 @@ class Explaining:
 
         metrics = tuple(finding.metric for finding in result.findings)
         heap = functools.partial(self._heap, recorder) if HEAP in recorder.metrics else None
-        mapped = functools.partial(recorder.count, MAPPED) if MAPPED in recorder.metrics else None
-        budget_s = min(self._settings.budget_s, 10.0)
-        extra = ExtraPass(subject, about, metrics, reset=reset, heap=heap, mapped=mapped, budget_s=budget_s)
-        extra.keeps_objects = result.holder.kind in ("unbounded", "hidden")
-        extra.seeks_cycles = self._settings.explain == "always"
+        mapped = recorder.counter(MAPPED) if MAPPED in recorder.metrics else None
+        extra = ExtraPass(
+            subject, about, metrics,
+            reset=reset, heap=heap, mapped=mapped, budget_s=min(self._settings.budget_s, 10.0),
+            keeps_objects=result.holder.kind in ("unbounded", "hidden"),
+            seeks_cycles=self._settings.explain == "always",
+        )  # fmt: skip
         found = extra.explain()
         if self._settings.explain == "native" and {HEAP, MAPPED} & set(metrics) and result.kind == "test":
             return self._with_native_stacks(found, result, about)
@@ -156,7 +158,7 @@ class Explaining:
         """Read native memory so that small leaks show: the C library hides them among the chunks it keeps."""
         if self._chunks is not None:
             self._chunks.level()
-        return recorder.count(HEAP)
+        return recorder.counter(HEAP)()
 
     @functools.cached_property
     def _chunks(self) -> ChunkCache | None:

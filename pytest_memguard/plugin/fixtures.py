@@ -208,7 +208,7 @@ class _NoGrowth:
     def __enter__(self) -> None:
         if self._freezes:
             self._stack.enter_context(settle.frozen())
-        self._threads = self._recorder.count(THREADS)
+        self._threads = self._recorder.counter(THREADS)()
         self._read()
         self._read()  # the first reading's own traces are in the second
 
@@ -224,7 +224,7 @@ class _NoGrowth:
             raise LeakError(f"the block left {', '.join(grown)} behind")
 
     def _read(self) -> None:
-        settle.wait_for_threads(functools.partial(self._recorder.count, THREADS), self._threads)
+        settle.wait_for_threads(self._recorder.counter(THREADS), self._threads)
         rest_and_read(self._recorder)
 
     def _grown(self) -> list[str]:

@@ -119,13 +119,13 @@ def test_count_one_metric(probes: tuple[ScriptedProbe, ScriptedProbe], metric: o
     recorder.read(Phase.SCREEN)
     run(recorder, *probes)
 
-    assert recorder.count(metric) == value
+    assert recorder.counter(metric)() == value
     assert len(recorder) == 1
 
 
 def test_count_what_nothing_reads(probes: tuple[ScriptedProbe, ScriptedProbe]) -> None:
     """A metric that no probe gives counts as zero."""
-    assert (Recorder(probes).count(THREADS), Recorder([]).count(HEAP)) == (0, 0)
+    assert (Recorder(probes).counter(THREADS)(), Recorder([]).counter(HEAP)()) == (0, 0)
 
 
 def test_phase_count(probes: tuple[ScriptedProbe, ScriptedProbe]) -> None:
