@@ -143,7 +143,8 @@ def floors(series: Series, load: Series | None, width: float) -> Series:
     start = plain.x[0]
     complete = _windows(plain.x[-1] - start, width)
     readings = ((_windows(x - start, width), value) for x, value in zip(plain.x, plain.values, strict=True))
-    lowest = [(at, _floor([value for _, value in window])) for at, window in groupby(readings, key=lambda pair: pair[0])]
+    windows = groupby(readings, key=lambda pair: pair[0])
+    lowest = ((at, _floor([value for _, value in window])) for at, window in windows)
     kept = [(start + (at + 0.5) * width, value) for at, value in lowest if at < complete]
     return Series(series.metric, tuple(x for x, _ in kept), tuple(value for _, value in kept), series.x_unit)
 

@@ -45,8 +45,8 @@ _USUAL = (
     "a session without expiry."
 )
 _NATIVE = (
-    "Heap grows and blocks do not: look at buffers, arrays and bytes of more than 512 bytes that are kept, then at "
-    "extension modules; run the same load under `memray run --native`."
+    "Heap grows and blocks do not: look at arrays that are kept, and at extension modules and what they are given to "
+    "hold; run the same load under `memray run --native`."
 )
 _TRIM = (
     "RSS grows and heap does not: freed memory is not given back. Call `Guard.emergency()`, which trims the heap; if "

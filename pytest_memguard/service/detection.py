@@ -9,24 +9,22 @@ idle night look the same there. Everything else is judged over time.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from pytest_memguard.core.floors import LIVE_WIDTH_S, WINDOWS
+from pytest_memguard.core.floors import WINDOWS
 from pytest_memguard.core.policies import Context, combine, correlation, growth, points
 from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric
 from pytest_memguard.service import advice
-from pytest_memguard.service.tracks import LIVE_FROM_S, Span, Track
+from pytest_memguard.service.tracks import LIVE_FROM_S, LongSpan, Span, Track, interval, recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_memguard.service.monitor import Reading
 
-__all__ = ["LEAKS", "VERDICTS", "CacheFill", "CacheLevel", "Detection", "Detector", "detect"]
+__all__ = ["LEAKS", "VERDICTS", "CacheFill", "Detection", "detect"]
 
 VERDICTS = ("none", "leak_python", "leak_native", "fragmentation", "cache_filling", "load", "restart", "needs_data")
 #: Those that somebody must look at.
@@ -34,7 +32,6 @@ LEAKS = ("leak_python", "leak_native")
 
 #: So many readings make the windows that a verdict needs.
 _READINGS = WINDOWS + 1
-_DEFAULT_INTERVAL_S = 5.0
 # A small object in the interpreter's own allocator, in the mean (16 to 512 bytes).
 _BYTES_A_BLOCK = 64
 # Objects that leak bring a block for every so many bytes of heap at least; native code brings none.
@@ -44,14 +41,12 @@ _EXPLAINED = 0.5
 # Of services that grow for no reason we know, so many leak; as for marked tests.
 _PRIOR = 0.02
 _RESOURCES = (FDS, THREADS)
-_RESOURCE_NAMES = tuple(metric.name for metric in _RESOURCES)
 _MEMORY_GROWS = (*LEAKS, "fragmentation", "cache_filling")
 # How sure a verdict can be: a slow cache looks like a leak for minutes, cyclic garbage until it is collected.
 _SUREST = {"leak": 0.99, "short": 0.8, "uncollected": 0.7, "none": 0.6, "explained": 0.3}
 # Requests came in so few intervals that a pool that filled cannot be told from a leak.
 _FEW_STEPS = 3
-_HOUR_S, _MINUTE_S = 3600.0, 60.0
-_A_DAY = 1440
+_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +57,6 @@ class CacheFill:
     added: int
     room: int
     bytes: int
-
-
-class CacheLevel(Protocol):
-    """How full a bounded cache is, such as ``CacheStatistics`` tells."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def entries(self) -> int:
-        """Entries in it now."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Most entries."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """What they take, about."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,40 +101,44 @@ def detect(
     limit_bytes: float | None = None,
     now_s: float | None = None,
     caches: Sequence[CacheFill] = (),
-    taken_before: int = 0,
+    taken: int | None = None,
 ) -> Detection:
     """
-    Judge a *window* of readings.
+    Judge the readings of a service.
+
+    Readings that are half a minute apart at most get a quick look, over less than half an hour. A sure verdict on
+    memory takes six hours. Where there are both, the long view goes before, if it has something to say.
 
     Args:
-        window: Shape (n,), the oldest first, of any interval. Less than half an hour is a quick look, in 14 parts;
-            a sure verdict on memory takes six hours, in half hours.
+        window: Shape (n,), the oldest first; may be denser at the end.
         limit_bytes: The memory limit; None where there is none.
         now_s: By the clock of the readings; a wait is counted from here. None for the time of the last one.
         caches: What the known bounded caches did meanwhile.
-        taken_before: Readings that were taken before the window began. A window that still fills keeps memory
-            itself, and that is not held against the service.
+        taken: How many readings were ever taken; None for those of the window. As long as a window fills, it keeps
+            memory itself, and that is not held against the service.
 
     Returns:
-        The verdict; never an error, whatever the readings are.
+        The verdict; never an error, however odd the readings are.
 
     """
     begun = _begin(window)
     readings = window[begun:]
     if len(readings) < _READINGS:
         return _too_few(readings, restarted=begun > 0, now_s=now_s)
-    span = Span(readings, taken_before if begun == 0 else len(window))
+    close = recent(readings)
+    before = 0 if taken is None else taken - len(window)
+    span = Span(close, before + len(window) - len(close))
     verdict, track = _verdict(span, caches)
+    long = LongSpan(readings) if readings[-1].time_s - readings[0].time_s >= LIVE_FROM_S else None
+    if long is not None and track.metric not in _RESOURCES:
+        ripe, heavier = _verdict(long, caches)
+        if not span.dense or ripe in _MEMORY_GROWS or (ripe == "load" and verdict not in LEAKS):
+            return _detection(ripe, heavier, long, limit_bytes, caches)
     if verdict == "needs_data":
         return _more_load(span, track)
-    if verdict in _MEMORY_GROWS and track.metric not in _RESOURCES and LIVE_WIDTH_S <= span.length_s < LIVE_FROM_S:
+    if not span.dense and verdict in _MEMORY_GROWS and track.metric not in _RESOURCES:
         return _more_time(span, track)
     return _detection(verdict, track, span, limit_bytes, caches)
-
-
-def _fill(before: CacheLevel | None, now: CacheLevel) -> CacheFill:
-    entries, size_bytes = (before.entries, before.bytes) if before is not None else (0, 0)
-    return CacheFill(now.name, now.entries - entries, now.size - now.entries, now.bytes - size_bytes)
 
 
 def _begin(window: Sequence[Reading]) -> int:
@@ -198,8 +173,7 @@ def _memory_verdict(span: Span, lasting: Sequence[Track], caches: Sequence[Cache
     if _explained(span, caches):
         return "cache_filling", lead
     if metrics[0] in (BLOCKS, GC_OBJECTS) or _blocks_follow(span):
-        heavier = HEAP in metrics and metrics[0] is not BLOCKS
-        return "leak_python", span.track(HEAP) if heavier else lead
+        return "leak_python", lead
     return "leak_native", lead
 
 
@@ -221,11 +195,10 @@ def _explained(span: Span, caches: Sequence[CacheFill]) -> bool:
 
 
 def _verdict_without_leak(span: Span, tracks: Sequence[Track]) -> tuple[str, Track]:
-    for verdict, holds in (("load", Track.is_load), ("cache_filling", Track.slows), ("needs_data", _rises_in_bursts)):
-        for track in tracks:
-            if holds(track):
-                return verdict, track
-    return "none", span.track(RSS)
+    held = [("load", track) for track in tracks if track.is_load]
+    held += [("cache_filling", track) for track in tracks if track.slows]
+    held += [("needs_data", track) for track in tracks if _rises_in_bursts(track)]
+    return held[0] if held else ("none", span.track(RSS))
 
 
 def _rises_in_bursts(track: Track) -> bool:
@@ -235,7 +208,7 @@ def _rises_in_bursts(track: Track) -> bool:
 
 
 def _too_few(readings: Sequence[Reading], *, restarted: bool, now_s: float | None) -> Detection:
-    interval_s = _interval(readings)
+    interval_s = interval(readings)
     waited_s = max(0.0, now_s - readings[-1].time_s) if readings and now_s is not None else 0.0
     needs_s = max(0.0, (_READINGS - len(readings)) * interval_s - waited_s)
     verdict = "restart" if restarted else "needs_data"
@@ -245,7 +218,7 @@ def _too_few(readings: Sequence[Reading], *, restarted: bool, now_s: float | Non
 
 def _more_load(span: Span, track: Track) -> Detection:
     missing = _READINGS - 1 - len(track.busy_steps)
-    needs_s = missing * _interval(span.readings)
+    needs_s = missing * interval(span.readings)
     return _without_numbers("needs_data", track.metric, advice.more_load(track.metric, missing, needs_s), needs_s)
 
 
@@ -261,12 +234,6 @@ def _without_numbers(verdict: str, metric: Metric, reason: str, needs_s: float) 
 
 def _no_scores() -> dict[str, float]:
     return dict.fromkeys(("points", "correlation", "growth", "calibrated", "any", "all"), 0.0)
-
-
-def _interval(readings: Sequence[Reading]) -> float:
-    if len(readings) < 2:  # noqa: PLR2004 - an interval lies between two
-        return _DEFAULT_INTERVAL_S
-    return median(after.time_s - before.time_s for before, after in pairwise(readings))
 
 
 def _detection(
@@ -333,69 +300,3 @@ def _times(estimate: Estimate | None, factor: float) -> Estimate | None:
     if estimate is None:
         return None
     return Estimate(estimate.point * factor, estimate.low * factor, estimate.high * factor, estimate.level)
-
-
-class Detector:
-    """
-    What a guard keeps for detection beside its window: one reading a minute for a day, and how full its caches were.
-
-    Call ``add`` with each reading (it is a listener of the monitor), ``detect`` whenever a verdict is wanted.
-
-    Args:
-        limit_bytes: The memory limit; None where there is none.
-        caches: Tells how full each bounded cache is now.
-
-    """
-
-    def __init__(self, limit_bytes: float | None = None, caches: Callable[[], Iterable[CacheLevel]] = tuple) -> None:
-        self.limit_bytes = limit_bytes
-        self._caches = caches
-        self._day: deque[Reading] = deque(maxlen=_A_DAY)
-        self._levels: deque[tuple[float, tuple[CacheLevel, ...]]] = deque(maxlen=_A_DAY)
-        self._taken = 0
-        self._long: tuple[float, Detection] | None = None
-
-    def add(self, reading: Reading) -> None:
-        """Remember *reading*, if a minute has passed since the one before."""
-        self._taken += 1
-        if self._day and 0 <= reading.time_s - self._day[-1].time_s < _MINUTE_S:
-            return
-        self._day.append(reading)
-        self._levels.append((reading.time_s, tuple(self._caches())))
-
-    def detect(self, window: Sequence[Reading], now_s: float | None = None) -> Detection:
-        """
-        Judge *window*, and the day behind it.
-
-        What a day says goes before what minutes say, where it says anything: that growth lasts, or that it slows down.
-        """
-        quick = detect(
-            window,
-            limit_bytes=self.limit_bytes,
-            now_s=now_s,
-            caches=self._fills(window[0].time_s if window else 0.0),
-            taken_before=max(0, self._taken - len(window)),
-        )
-        long = self._judge_day()
-        if long is None or quick.metric in _RESOURCE_NAMES:
-            return quick
-        if long.verdict in ("none", "needs_data", "restart") or (long.verdict == "load" and quick.leaks):
-            return quick
-        return long
-
-    def _judge_day(self) -> Detection | None:
-        day = tuple(self._day)
-        if not day or day[-1].time_s - day[0].time_s < LIVE_FROM_S:
-            return None
-        if self._long is None or self._long[0] != day[-1].time_s:
-            found = detect(day, limit_bytes=self.limit_bytes, caches=self._fills(day[0].time_s), taken_before=len(day))
-            self._long = day[-1].time_s, found
-        return self._long[1]
-
-    def _fills(self, since_s: float) -> tuple[CacheFill, ...]:
-        """Return what each cache took in since the last time before *since_s* that it was looked at."""
-        if not self._levels:
-            return ()
-        before = next((levels for at_s, levels in reversed(self._levels) if at_s <= since_s), self._levels[0][1])
-        earlier = {level.name: level for level in before}
-        return tuple(_fill(earlier.get(level.name), level) for level in self._caches())
