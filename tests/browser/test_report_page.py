@@ -19,6 +19,9 @@ from pytest_memguard.renderers import html
 class Tab(Protocol):
     """What ``conftest.Tab`` can do; a test cannot import it from there."""
 
+    def say(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Send a command of the browser's own protocol."""
+
     def run(self, expression: str) -> Any:  # noqa: ANN401 - whatever it gives
         """Return the value of a JavaScript expression."""
 
@@ -239,6 +242,16 @@ def test_the_selector_shows_one_document(opened: Opened, sample: RunResult) -> N
     states.append(tab.run(hidden))
 
     assert states == [[False, True], [True, False], [False, False], [False, True], [True, False]]
+
+
+def test_a_narrow_screen(opened: Opened, sample: RunResult) -> None:
+    """On a telephone nothing but tables is wider than the screen, and those are scrolled by themselves."""
+    tab = opened(html.pages([("a.json", sample), ("b.json", sample)]))
+    tab.say("Emulation.setDeviceMetricsOverride", width=360, height=800, deviceScaleFactor=1, mobile=False)
+    tab.run(_FRAME)
+
+    assert tab.run("document.documentElement.scrollWidth") == 360
+    assert tab.run("document.getElementById('choose').getBoundingClientRect().right") <= 360
 
 
 def test_hostile_names_run_nothing(opened: Opened, hostile: RunResult) -> None:
