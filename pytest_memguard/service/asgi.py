@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.service.costs import Sample
-from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found, within
+from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found
 from pytest_memguard.service.gate import HEALTH_PATHS, PREFIX, Gate
 
 if TYPE_CHECKING:
@@ -77,12 +77,16 @@ class MemguardASGI:
         gate = self._gate
         if not gate.started:
             gate.start()
-        path, mount = _inner_path(scope)
-        endpoint = within(gate.prefix, path)
-        response = await self._answer(scope, receive, endpoint) if endpoint is not None else gate.turned_away(path)
-        if response is not None:
-            await _respond(send, response, with_body=scope["method"] != "HEAD")
-            return
+        path: str = scope["path"]
+        mount: str = scope.get("root_path", "")
+        if mount:
+            path = path.removeprefix(mount)
+        if gate.concerns(path):
+            endpoint = gate.endpoint(path)
+            response = gate.turned_away(path) if endpoint is None else await self._answer(scope, receive, endpoint)
+            if response is not None:
+                await _respond(send, response, with_body=scope["method"] != "HEAD")
+                return
         if gate.shows_headers:
             send = _with_headers(send, gate)
         sample = gate.sampler.enter()
@@ -98,7 +102,7 @@ class MemguardASGI:
         finally:
             cost_bytes = gate.sampler.leave(sample)
             if cost_bytes is None:
-                gate.count_unmeasured()
+                gate.guard.count_request("", None)
             else:
                 gate.count(cost_bytes, scope["method"], path, _route(scope, mount), found=found)
 
@@ -144,17 +148,10 @@ class MemguardASGI:
             self._answering -= 1
 
 
-def _inner_path(scope: Scope) -> tuple[str, str]:
-    """Return the path below where the application is mounted, and where that is."""
-    path: str = scope["path"]
-    mount: str = scope.get("root_path") or ""
-    return (path[len(mount) :] if mount and path.startswith(mount) else path), mount
-
-
 def _route(scope: Scope, mount: str) -> str | None:
     """Return the route that Starlette or FastAPI have found, as in ``/users/{id}``."""
     path = getattr(scope.get("route"), "path", None)
-    return (scope.get("root_path") or "")[len(mount) :] + path if isinstance(path, str) else None
+    return scope.get("root_path", "")[len(mount) :] + path if isinstance(path, str) else None
 
 
 async def _noting(app: Application, scope: Scope, receive: Receive, send: Send) -> bool:

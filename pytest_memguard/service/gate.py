@@ -26,6 +26,7 @@ PREFIX = "/memguard"
 HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz")
 
 _NOT_FOUND = "(not found)"
+_NOWHERE = "\n"  # no path begins with that
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -58,7 +59,8 @@ class Gate(Generic[Measured]):
         if prefix and (prefix[0] != "/" or prefix[-1] == "/"):
             raise ConfigError(f"middleware: prefix = {prefix!r} must begin with a slash and not end with one")
         self.guard = guard if guard is not None else _made(settings)
-        self.prefix = prefix
+        self._prefix = prefix
+        self._watched = prefix or _NOWHERE
         self.shows_headers = self.guard.settings.expose_headers
         self.sampler = Sampler(kept_bytes(), sample)
         self.started = False
@@ -82,6 +84,14 @@ class Gate(Generic[Measured]):
             self.started = False
             self.guard.stop()
 
+    def concerns(self, path: str) -> bool:
+        """Whether the gate may have to answer a request; asked for each one, where a microsecond is one per cent."""
+        return self.guard.shedding or path.startswith(self._watched)
+
+    def endpoint(self, path: str) -> str | None:
+        """Return the part of *path* behind the prefix, or nothing where it lies elsewhere."""
+        return within(self._prefix, path)
+
     def turned_away(self, path: str) -> Response | None:
         """Return the answer to a request for which there is no memory left, or nothing if it is let in."""
         guard = self.guard
@@ -103,10 +113,6 @@ class Gate(Generic[Measured]):
         """Count a request that was measured, under the route that the application names or else a generic path."""
         name = route or (generic(path) if found else _NOT_FOUND)
         self.guard.count_request(f"{method if method in _METHODS else '(other)'} {name}", cost_bytes)
-
-    def count_unmeasured(self) -> None:
-        """Count a request whose cost is not known."""
-        self.guard.count_request("", None)
 
 
 def _made(settings: Mapping[str, Any]) -> Guard:

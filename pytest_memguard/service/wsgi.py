@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.service.costs import Sample
-from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found, within
+from pytest_memguard.service.endpoints import BODY_LIMIT_BYTES, answer, bearer, error, may_ask, not_found
 from pytest_memguard.service.gate import HEALTH_PATHS, PREFIX, Gate
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ class MemguardWSGI:
         if not gate.started:
             gate.start()
         path = environ.get("PATH_INFO", "")
-        endpoint = within(gate.prefix, path)
-        response = self._answer(environ, endpoint) if endpoint is not None else gate.turned_away(path)
-        if response is not None:
-            return _respond(environ, start_response, response)
+        if gate.concerns(path):
+            endpoint = gate.endpoint(path)
+            response = gate.turned_away(path) if endpoint is None else self._answer(environ, endpoint)
+            if response is not None:
+                return _respond(environ, start_response, response)
         if gate.shows_headers:
             start_response = _with_headers(start_response, gate)
         sample = gate.sampler.enter()
@@ -84,7 +85,7 @@ class MemguardWSGI:
             return self._app(environ, start_response)
         finally:
             gate.sampler.leave(None)
-            gate.count_unmeasured()
+            gate.guard.count_request("", None)
 
     def _answer(self, environ: Environ, path: str) -> Response:
         token = bearer(environ.get("HTTP_AUTHORIZATION"))
@@ -180,7 +181,7 @@ class _Response(Sample):
             return
         cost_bytes = self.gate.sampler.leave(self)
         if cost_bytes is None:
-            self.gate.count_unmeasured()
+            self.gate.guard.count_request("", None)
             return
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         self.gate.count(cost_bytes, method, path, self.route, found=self.found)
