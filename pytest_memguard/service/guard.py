@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pytest_memguard.service.actions import Action, Outcome
+    from pytest_memguard.service.alerts import Alerts, Sink
     from pytest_memguard.service.caches import Caches
     from pytest_memguard.service.detection import CacheFill, Detection
 
@@ -62,7 +63,7 @@ class Guard:
         settings: GuardSettings | None = None,
         *,
         caches: Caches | None = None,
-        alerts: Any = (),  # noqa: ANN401 - one of two
+        alerts: Alerts | Iterable[Sink] = (),
         actions: Iterable[Action] = (),
         requests: Callable[[], int] | None = None,
         read: Callable[..., Reading] | None = None,
@@ -74,7 +75,7 @@ class Guard:
         self.routes = RouteCosts()
         self.shed = 0
         self.detection: Detection | None = None
-        self.alerts = alerts
+        self.alerts = _alerts(alerts)
         self._caches = caches
         self._requests = requests
         self._clock = clock
@@ -112,6 +113,8 @@ class Guard:
         self._ending.disarm()
         self._monitor.stop()
         self._report()
+        if self.alerts is not None:
+            self.alerts.close()
 
     def alarm(self) -> None:
         """Say that memory has run out: the emergency begins at once, and is dealt with in the guard's own thread."""
@@ -303,9 +306,16 @@ class Guard:
         self._monitor.pace_s = self.settings.interval_s * _HASTE[self.level]
         outcomes = self._relief.relieve(self.level, usage)
         self._tell(before, usage, outcomes)
-        if self.settings.leak_detection and reading.time_s >= self._next_detection_s:
-            self._next_detection_s = reading.time_s + self.settings.detection_interval_s
-            self._look_for_a_leak()
+        detection = self._due_detection(reading.time_s)
+        if self.alerts is not None:
+            self.alerts.notice(reading, level=self.level, limit_bytes=self.limit.bytes, detection=detection)
+
+    def _due_detection(self, now_s: float) -> Detection | None:
+        """Judge the readings if it is time to; None where it is not."""
+        if not self.settings.leak_detection or now_s < self._next_detection_s:
+            return None
+        self._next_detection_s = now_s + self.settings.detection_interval_s
+        return self.detect()
 
     def _tell(self, before: Pressure, usage: float, outcomes: tuple[Outcome, ...]) -> None:
         """Log a change of the level and what was done."""
@@ -325,9 +335,6 @@ class Guard:
                 amount(outcome.freed_bytes, Unit.BYTE),
                 duration(outcome.duration_s),
             )
-
-    def _look_for_a_leak(self) -> None:
-        self.detect()
 
     def _failed(self, error: Exception) -> None:
         """Take notice of what went wrong in the thread; out of memory is an emergency, whatever the usage says."""
@@ -371,6 +378,16 @@ class Guard:
         )
 
 
+def _alerts(given: Alerts | Iterable[Sink]) -> Alerts | None:
+    """Return alerts as they are, or to these sinks; None for no sinks."""
+    from pytest_memguard.service.alerts import Alerts  # noqa: PLC0415 - only where a guard is made
+
+    if isinstance(given, Alerts):
+        return given
+    sinks = tuple(given)
+    return Alerts(sinks) if sinks else None
+
+
 def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **settings: Any) -> Any:  # noqa: ANN401 - any app
     """
     Start a guard, and wrap *app* in the middleware that suits it.
@@ -379,7 +396,7 @@ def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **setting
         app: An ASGI or a WSGI application; None for a guard alone.
         environ: Where ``MEMGUARD_<KEY>`` are looked up.
         settings: Settings by name, stronger than the environment; ``caches``, ``alerts``, ``actions`` and ``requests``
-            are those of ``Guard``.
+            are those of ``Guard``, ``prefix`` and ``health_paths`` those of the middleware.
 
     Returns:
         The wrapped application; the guard where there is none.
@@ -388,7 +405,8 @@ def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **setting
         ConfigError: A setting is not valid, or *app* is no application.
 
     """
-    parts = {name: settings.pop(name) for name in ("caches", "alerts", "actions", "requests") if name in settings}
+    parts = _taken(settings, "caches", "alerts", "actions", "requests")
+    options = {} if app is None else _taken(settings, "prefix", "health_paths")
     kind = None if app is None else _interface(app)
     guard = Guard(GuardSettings.from_environment(environ, **settings), **parts)
     guard.start()
@@ -397,10 +415,14 @@ def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **setting
     if kind == "asgi":
         from pytest_memguard.service.asgi import MemguardASGI  # noqa: PLC0415 - one of the two
 
-        return MemguardASGI(app, guard)
+        return MemguardASGI(app, guard, **options)
     from pytest_memguard.service.wsgi import MemguardWSGI  # noqa: PLC0415 - one of the two
 
-    return MemguardWSGI(app, guard)
+    return MemguardWSGI(app, guard, **options)
+
+
+def _taken(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: given.pop(name) for name in names if name in given}
 
 
 def _interface(app: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.units import Unit, amount, duration
@@ -14,13 +13,8 @@ if TYPE_CHECKING:
     from pytest_memguard.service.detection import Detection
     from pytest_memguard.service.monitor import Reading
 
-__all__ = ["final_report", "growth_rate", "health", "rapid_growth"]
+__all__ = ["final_report", "growth_rate", "health"]
 
-_MINUTE = 60.0
-#: Growth counts as rapid when it would fill what is left in so many seconds.
-_SOON_S = 300.0
-#: Steps in one direction; fewer are often chance.
-_STEPS = 3
 #: Smaller changes from one half of the window to the next are not called an increase.
 _SLIGHT = 0.001
 _ADVICE = {
@@ -43,20 +37,6 @@ def growth_rate(window: Sequence[Reading]) -> float:
     if not spread:
         return 0.0
     return sum((time - middle) * (reading.used - base) for time, reading in zip(times, window, strict=True)) / spread
-
-
-def rapid_growth(window: Sequence[Reading], limit_bytes: int) -> float | None:
-    """
-    Return in how many seconds the memory is full at the growth of the last minute; None where that is not soon.
-
-    Each of the last four readings must be above the one before it: a single large request is no growth.
-    """
-    latest = [reading for reading in window if window[-1].time_s - reading.time_s <= _MINUTE]
-    if len(latest) < _STEPS + 1 or any(after.used <= before.used for before, after in pairwise(latest[-_STEPS - 1 :])):
-        return None
-    rate = growth_rate(latest)
-    left_s = (limit_bytes - latest[-1].used) / rate if rate > 0 else _SOON_S + 1
-    return max(0.0, left_s) if left_s <= _SOON_S else None
 
 
 def health(

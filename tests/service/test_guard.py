@@ -18,6 +18,7 @@ from pytest_memguard.errors import ConfigError
 from pytest_memguard.service import Guard, watch
 from pytest_memguard.service import guard as guard_module
 from pytest_memguard.service.actions import Action
+from pytest_memguard.service.alerts import Alerts, to_callback
 from pytest_memguard.service.caches import Caches
 from pytest_memguard.service.monitor import GcStats, Reading
 from pytest_memguard.service.pressure import Pressure
@@ -463,3 +464,40 @@ def test_it_runs_without_pytest() -> None:
 
     assert done.stderr == ""
     assert done.stdout == "[]\n"
+
+
+# Alerts
+
+
+def test_sinks_are_told() -> None:
+    """A reading above the warning threshold is an alert to each sink; the guard ends them when it stops."""
+    alerts: list[Any] = []
+    guard = Process(65).guard({"alerts": [to_callback(alerts.append)]})
+    guard.look()
+    guard.stop()
+
+    assert [(alert.kind, alert.level) for alert in alerts] == [("high_usage", "warning")]
+
+
+def test_alerts_may_be_made_elsewhere() -> None:
+    """With rules of their own; without sinks there are none."""
+    alerts = Alerts()
+
+    assert Process(10).guard({"alerts": alerts}).alerts is alerts
+    assert Process(10).guard().alerts is None
+
+
+def test_a_judgement_reaches_the_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is made, and not again with every reading."""
+    noticed = []
+    alerts = Alerts()
+    monkeypatch.setattr(alerts, "notice", lambda reading, **facts: noticed.append(facts))
+    process = Process(10)
+    guard = process.guard({"alerts": alerts}, leak_detection=True)
+    guard.look()
+    process.now_s = 5.0
+    guard.look()
+
+    assert [facts["detection"] for facts in noticed] == [guard.detection, None]
+    assert noticed[0]["level"] is HEALTHY
+    assert noticed[0]["limit_bytes"] == LIMIT

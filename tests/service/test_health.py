@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pytest_memguard.service.detection import Detection
-from pytest_memguard.service.health import final_report, growth_rate, health, rapid_growth
+from pytest_memguard.service.health import final_report, growth_rate, health
 from pytest_memguard.service.monitor import GcStats, Reading
 from pytest_memguard.service.pressure import Pressure
 
@@ -87,37 +87,6 @@ def test_growth_rate() -> None:
     assert growth_rate(window(40, 30, 20, step_s=2)) == pytest.approx(-5)
     assert growth_rate(window(10, 20)) == 0
     assert growth_rate(window(10, 20, 30, step_s=0)) == 0
-
-
-@pytest.mark.parametrize(
-    ("used", "left_s"),
-    [
-        ((0, 10, 20, 30), 150.0),
-        ((0, 1, 2, 3, 4, 5), None),
-        ((0, 10, 10, 30), None),
-        ((10, 20, 30), None),
-        ((300, 310, 320, 340), 0.0),
-        ((40, 30, 20, 10), None),
-    ],
-)
-def test_rapid_growth(used: tuple[int, ...], left_s: float | None) -> None:
-    """Three steps up in a row that lead to the limit within five minutes, and then how many seconds are left."""
-    left = rapid_growth(window(*used), 330)
-
-    assert left == (None if left_s is None else pytest.approx(left_s))
-
-
-@pytest.mark.parametrize(("limit", "rapid"), [(629, True), (631, False)])
-def test_five_minutes_are_soon(limit: int, *, rapid: bool) -> None:
-    """At two bytes a second, 600 bytes below the limit is the edge."""
-    assert (rapid_growth(window(0, 10, 20, 30), limit) is not None) is rapid
-
-
-def test_only_the_last_minute_counts() -> None:
-    """A fall before it does not hide growth."""
-    readings = (Reading(0.0, 5000), *window(0, 10, 20, 30))
-
-    assert rapid_growth(readings, 330) == pytest.approx(150)
 
 
 def test_the_final_report() -> None:
