@@ -28,7 +28,7 @@ from rounds import MEMORY, arguments, judged, keep, show
 from pytest_memguard import registry, store
 from pytest_memguard.config import Settings
 from pytest_memguard.core.document import dumps
-from pytest_memguard.core.values import Holder, Hop, RetentionPath, RunResult, Site, SubjectResult, TypeGrowth
+from pytest_memguard.core.values import Holder, Hop, Level, RetentionPath, RunResult, Site, SubjectResult, TypeGrowth
 from pytest_memguard.engine.assess import Identity, assess
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Watch
@@ -88,7 +88,8 @@ def _explained(leak: SubjectResult, number: int, name: str) -> SubjectResult:
     why = {"sites": sites, "types": types, "paths": (path,), "advice": "bound it: functools.lru_cache(maxsize=...)"}
     findings = tuple(replace(finding, fingerprint=f"{number:016x}", **why) for finding in leak.findings)
     holder = Holder("unbounded", f"shop.catalog._CACHE_{number}", None, 1.0)
-    return replace(leak, id=name, file=file, findings=findings, holder=holder)
+    verdict = replace(leak.verdict, level=Level.LEAK, score=97.0)  # nobody looked for a holder, so it was not sure
+    return replace(leak, id=name, file=file, verdict=verdict, findings=findings, holder=holder)
 
 
 def _session(tests: int, leaks: int) -> RunResult:
