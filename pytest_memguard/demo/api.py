@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pytest_memguard.demo.schema import Schema, Unfit, check, read
+from pytest_memguard.demo.schema import Schema, Unfit, fitted, read
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -126,10 +126,8 @@ async def _body(operation: Operation, request: Request) -> dict[str, Any]:
         raw = await asyncio.wait_for(_received(request), _BODY_TIMEOUT_S)
     except asyncio.TimeoutError:
         raise HTTPException(408, f"the body took more than {_BODY_TIMEOUT_S:g} s") from None
-    value = _parsed(raw)
-    check(value, operation.body, "the body")
-    defaults = {key: schema["default"] for key, schema in operation.body["properties"].items() if "default" in schema}
-    return {**defaults, **value}
+    body: dict[str, Any] = fitted(_parsed(raw), operation.body, "the body")
+    return body
 
 
 async def _received(request: Request) -> bytes:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from pytest_memguard.demo.api import Operation, refusals, routes
 from pytest_memguard.demo.feed import Feed, feed_routes
 from pytest_memguard.demo.openapi import document
-from pytest_memguard.demo.schema import Schema, boolean, integer, listing, number, record, text
+from pytest_memguard.demo.schema import Schema, at_least, boolean, integer, listing, number, record, text
 from pytest_memguard.demo.service import MOST_BYTES, MOST_HOLD_S, MOST_LEAKS, Service
 from pytest_memguard.demo.switches import Mode
 from pytest_memguard.service.asgi import MemguardASGI
@@ -42,13 +42,13 @@ _USER = record({"id": _ID, "name": text()})
 _SESSION = record({"id": text(64), "user": _ID})
 _DELETED = record({"deleted": boolean()})
 _COUNT = {"type": "number"}
-_MEMORY_HEALTH = record(
+_MEMORY_HEALTH = at_least(
     {
         "status": text(enum=("healthy", "warning", "critical", "emergency")),
-        "currentUsage": record(
+        "currentUsage": at_least(
             {"heapUsed": _COUNT, "heapTotal": _COUNT, "usagePercentage": _COUNT, "platform": {"type": "string"}}
         ),
-        "trend": record(
+        "trend": at_least(
             {
                 "timeWindow": _COUNT,
                 "averageUsage": _COUNT,
@@ -58,7 +58,7 @@ _MEMORY_HEALTH = record(
                 "leakSuspected": boolean(),
             }
         ),
-        "gcStats": record({"totalCollections": _COUNT, "efficiency": _COUNT, "averageDuration": _COUNT}),
+        "gcStats": at_least({"totalCollections": _COUNT, "efficiency": _COUNT, "averageDuration": _COUNT}),
         "recommendations": listing({"type": "string"}),
     }
 )

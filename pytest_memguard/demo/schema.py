@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Schema", "Unfit", "boolean", "check", "integer", "listing", "number", "read", "record", "text"]
+__all__ = ["Schema", "Unfit", "at_least", "boolean", "fitted", "integer", "listing", "number", "read", "record", "text"]
 
 Schema = dict[str, Any]
 
@@ -27,6 +27,11 @@ def record(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None
         "required": list(required),
         "additionalProperties": False,
     }
+
+
+def at_least(required: Mapping[str, Schema]) -> Schema:
+    """Return the schema of an object that has these keys, and may have others."""
+    return {"type": "object", "properties": dict(required), "required": list(required)}
 
 
 def text(most: int = 80, *, least: int = 1, enum: tuple[str, ...] = (), **more: object) -> Schema:
@@ -69,36 +74,35 @@ def read(raw: str, schema: Schema, where: str) -> Any:  # noqa: ANN401 - a value
         if not (digits.isascii() and digits.isdigit() and len(digits) < 20):  # noqa: PLR2004 - beyond 64 bits
             raise Unfit(f"{where} = {_shown(raw)} is not a whole number")
         value = int(raw)
-    check(value, schema, where)
-    return value
+    return fitted(value, schema, where)
 
 
-def check(value: object, schema: Schema, where: str) -> None:
+def fitted(value: object, schema: Schema, where: str) -> Any:  # noqa: ANN401 - a value of JSON
     """
-    Refuse a value that does not fit *schema*.
+    Return *value* as *schema* means it: 7.0 is an integer of JSON, and 7 one of Python.
 
     Raises:
-        Unfit: it does not.
+        Unfit: it does not fit.
     """
-    {"object": _check_object, "string": _check_string, "integer": _check_number, "number": _check_number}[
-        schema["type"]
-    ](value, schema, where)
+    readers = {"object": _object, "string": _string, "integer": _number, "number": _number}
+    return readers[schema["type"]](value, schema, where)
 
 
-def _check_object(value: object, schema: Schema, where: str) -> None:
+def _object(value: object, schema: Schema, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Unfit(f"{where} must be an object with {_keys(schema)}, not {_shown(value)}")
+    properties = schema["properties"]
     for key in value:
-        if key not in schema["properties"]:
+        if key not in properties:
             raise Unfit(f"{where} has no key {_shown(key)}; there are {_keys(schema)}")
     for key in schema["required"]:
         if key not in value:
             raise Unfit(f"{where} needs the key '{key}'")
-    for key, item in value.items():
-        check(item, schema["properties"][key], key)
+    defaults = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
+    return {**defaults, **{key: fitted(item, properties[key], key) for key, item in value.items()}}
 
 
-def _check_string(value: object, schema: Schema, where: str) -> None:
+def _string(value: object, schema: Schema, where: str) -> str:
     if not isinstance(value, str):
         raise Unfit(f"{where} must be text, not {_shown(value)}")
     if "enum" in schema and value not in schema["enum"]:
@@ -107,9 +111,10 @@ def _check_string(value: object, schema: Schema, where: str) -> None:
         raise Unfit(f"{where} must have {schema['minLength']} to {schema['maxLength']} characters, not {len(value)}")
     if not _is_text(value):
         raise Unfit(f"{where} = {_shown(value)} has half a surrogate pair")
+    return value
 
 
-def _check_number(value: object, schema: Schema, where: str) -> None:
+def _number(value: object, schema: Schema, where: str) -> float:
     kinds = int if schema["type"] == "integer" else (int, float)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -117,6 +122,7 @@ def _check_number(value: object, schema: Schema, where: str) -> None:
         raise Unfit(f"{where} must be a{' whole' if kinds is int else ''} number, not {_shown(value)}")
     if not schema["minimum"] <= value <= schema["maximum"]:
         raise Unfit(f"{where} = {_shown(value)} must be from {schema['minimum']} to {schema['maximum']}")
+    return value
 
 
 def _is_text(value: str) -> bool:

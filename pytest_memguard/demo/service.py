@@ -7,6 +7,7 @@ import gc
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from pytest_memguard.demo.api import Call
     from pytest_memguard.demo.settings import DemoSettings
 
-__all__ = ["MOST_BYTES", "MOST_HOLD_S", "MOST_LEAKS", "Service"]
+__all__ = ["MOST_BYTES", "MOST_HOLD_S", "MOST_LEAKS", "MOST_SNAPSHOTS", "Service"]
 
 #: Most that one request may allocate, for how long, and how often it may leak.
 MOST_BYTES = 64 * 2**20
 MOST_HOLD_S = 60.0
 MOST_LEAKS = 10_000
+#: Whoever can reach the demo can ask for snapshots, and must not fill the disk with them.
+MOST_SNAPSHOTS = 16
 
 
 class Service:
@@ -108,6 +111,11 @@ class Service:
     async def snapshot(self, call: Call) -> object:
         """Write a heap snapshot into the folder of snapshots."""
         name = call.body.get("name") or time.strftime("snapshot-%Y%m%d-%H%M%S", time.gmtime())
+        folder = Path(self.settings.guard.snapshot_dir)
+        if sum(1 for _ in folder.glob("*.heapsnapshot*")) >= MOST_SNAPSHOTS:
+            raise HTTPException(
+                409, f"there are {MOST_SNAPSHOTS} snapshots already; remove some from HEAP_SNAPSHOT_DIR"
+            )
         try:
             path = await asyncio.to_thread(self.guard.snapshot, name)
         except ConfigError as error:
@@ -166,7 +174,7 @@ class Service:
 
     async def add_item(self, call: Call) -> object:
         """Add an item."""
-        return self.shop.add_item(call.body["name"], int(call.body["cents"]))
+        return self.shop.add_item(call.body["name"], call.body["cents"])
 
     async def get_item(self, call: Call) -> object:
         """Return an item, from the cache where it is there."""
@@ -197,8 +205,7 @@ class Service:
 
     async def begin_session(self, call: Call) -> object:
         """Begin a session of a user."""
-        user = int(call.body["user"])
-        return _found(self.shop.begin_session(user), f"user {user}")
+        return _found(self.shop.begin_session(call.body["user"]), f"user {call.body['user']}")
 
     async def get_session(self, call: Call) -> object:
         """Return a session."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memguard.demo.schema import Schema, Unfit, check, integer, number, read, record, text
+from pytest_memguard.demo.schema import Schema, Unfit, fitted, integer, number, read, record, text
 
 CART = record({"name": text(5), "cents": integer(0, 100)}, {"weight": number(0, 1.5), "kind": text(enum=("a", "b"))})
 
@@ -19,7 +19,10 @@ CART = record({"name": text(5), "cents": integer(0, 100)}, {"weight": number(0, 
 )
 def test_fitting_value_passes(value: object) -> None:
     """What lies on the edge is inside, and a whole number may be written with a point."""
-    check(value, CART, "the body")
+    read_value = fitted(value, CART, "the body")
+
+    assert read_value == value
+    assert type(read_value["cents"]) is int
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_fitting_value_passes(value: object) -> None:
 def test_unfit_value_is_refused(value: object, words: str) -> None:
     """The text says where, what was there, and what would fit."""
     with pytest.raises(Unfit) as refused:
-        check(value, CART, "the body")
+        fitted(value, CART, "the body")
 
     assert words in str(refused.value)
 
@@ -68,7 +71,7 @@ def test_message_is_short_and_plain() -> None:
     """A long or hostile text is cut, and shown in ASCII."""
     schema: Schema = text(enum=("a",))
     with pytest.raises(Unfit) as refused:
-        check("\r\nSet-Cookie: x\x1b" * 1000, schema, "kind")
+        fitted("\r\nSet-Cookie: x\x1b" * 1000, schema, "kind")
 
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 120
