@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pytest_memguard.heap.continuous import Continuous, on_signal
     from pytest_memguard.heap.difference import HeapDiff, compare
     from pytest_memguard.heap.forking import is_forking
-    from pytest_memguard.heap.reading import HeapSnapshot, read
+    from pytest_memguard.heap.loaded import HeapSnapshot
+    from pytest_memguard.heap.reading import read
     from pytest_memguard.heap.speedscope import profile
     from pytest_memguard.heap.taking import Summary, write
 
@@ -40,7 +41,7 @@ __all__ = [
 _PLACES = {
     "Continuous": "continuous",
     "HeapDiff": "difference",
-    "HeapSnapshot": "reading",
+    "HeapSnapshot": "loaded",
     "Snapshots": "around",
     "Summary": "taking",
     "compare": "difference",

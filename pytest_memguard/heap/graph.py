@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from dataclasses import dataclass
 from array import array
+from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -135,8 +135,11 @@ def _calls(walk: Walk, stacks: Stacks) -> Iterator[tuple[str, list[_Link]]]:
         yield f"thread {stack.thread}", [(INTERNAL, frame.name, place) for place, frame in below]
         number += 1 + len(stack.frames)
         for frame in stack.frames:
-            yield f"frame {frame.name}", [
-                (PROPERTY, f"local {name}", found)
-                for name, value in frame.variables
-                if (found := walk.number_of(value)) is not None
-            ]
+            yield (
+                f"frame {frame.name}",
+                [
+                    (PROPERTY, f"local {name}", found)
+                    for name, value in frame.variables
+                    if (found := walk.number_of(value)) is not None
+                ],
+            )

@@ -15,14 +15,35 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from types import (
-    AsyncGeneratorType, CellType, CodeType, CoroutineType, FrameType, FunctionType, GeneratorType, GetSetDescriptorType,
-    MemberDescriptorType, MethodDescriptorType, MethodType, ModuleType, WrapperDescriptorType,
+    AsyncGeneratorType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
 )  # fmt: skip
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.naming import class_attribute, class_names, identities, may_be_asked, mro, qualified_name
 from pytest_memguard.heap.layout import (
-    CLOSURE, CODE, ELEMENT, INTERNAL, NATIVE, NUMBER, OBJECT, PROPERTY, STRING, WEAK, Edge,
+    CLOSURE,
+    CODE,
+    ELEMENT,
+    INTERNAL,
+    NATIVE,
+    NUMBER,
+    OBJECT,
+    PROPERTY,
+    STRING,
+    WEAK,
+    Edge,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -42,7 +63,8 @@ _BASE: Any = type.__dict__["__base__"]
 #: Python 3.11 and 3.12, and 3.13 and later: a dictionary of attributes is made when it is first asked for.
 _MANAGED_DICT, _INLINE_VALUES = 1 << 4, 1 << 2
 _C_METHODS = identities(MethodDescriptorType, WrapperDescriptorType)
-_OWNERS = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
+_SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
+_FRAME_OF = dict(zip(map(id, _SUSPENDED), ("gi_frame", "cr_frame", "ag_frame"), strict=True))
 #: What of a function can be asked for without making something that was not there.
 _OF_FUNCTION = ("__code__", "__defaults__", "__kwdefaults__", "__qualname__", "__doc__")
 #: Every function holds these, and other things hold them anyhow: a tenth of all edges, and they tell nothing.
@@ -83,10 +105,10 @@ class Kinds:
             for kinds, make in (
                 ((str,), self._string),
                 ((int, float, complex), self._number),
-                ((bytes, bytearray), self._bytes),
-                ((CodeType,), self._code),
-                ((FunctionType,), self._function),
-                (tuple(_OWNERS), self._suspended),
+                ((bytes, bytearray), _of_bytes),
+                ((CodeType,), _of_code),
+                ((FunctionType,), _of_functions),
+                (_SUSPENDED, self._suspended),
             )
             for kind in kinds
         }
@@ -101,7 +123,7 @@ class Kinds:
 
     # -- leaves ------------------------------------------------------------------------------------------------------
 
-    def _string(self, kind: type) -> Kind:
+    def _string(self, _: type) -> Kind:
         return Kind(STRING, "", self._text, None, None, sys.getsizeof)
 
     def _text(self, one: str) -> str:
@@ -111,20 +133,9 @@ class Kinds:
         naming = _number_text if self._values else None
         return Kind(NUMBER, kind.__name__, naming, None, None, sys.getsizeof)
 
-    def _bytes(self, kind: type) -> Kind:
-        return Kind(NATIVE, kind.__name__, None, None, None, sys.getsizeof)
-
-    # -- code --------------------------------------------------------------------------------------------------------
-
-    def _code(self, kind: type) -> Kind:
-        return Kind(CODE, "", _code_name, _code_edges, None, sys.getsizeof)
-
-    def _function(self, kind: type) -> Kind:
-        return Kind(CLOSURE, "", _function_name, _function_edges, None, sys.getsizeof)
-
     def _suspended(self, kind: type) -> Kind:
-        """A generator or coroutine: its local variables have names, but its frame must be made to tell them."""
-        frame = _OWNERS[kind]
+        """Name the local variables of a generator or coroutine where its frame may be made, which tells them."""
+        frame = _FRAME_OF[id(kind)]
 
         def edges(one: Any) -> Iterator[Edge]:  # noqa: ANN401 - any of the three
             named = _locals(getattr(one, frame)) if self._disposable else {}
@@ -169,13 +180,10 @@ class Kinds:
         """Return how to list what a container holds; None for what is no container."""
         if issubclass(kind, dict):
             return self._entries
-        for base in (list, tuple, deque):
-            if issubclass(kind, base):
-                return _Elements(base, self._steady)
-        for base in (set, frozenset):
-            if issubclass(kind, base):
-                return _Items(base, self._steady)
-        return None
+        base = next((base for base in (*_ORDERED, set, frozenset) if issubclass(kind, base)), None)
+        if base is None:
+            return None
+        return (_Elements if base in _ORDERED else _Items)(base, self._steady)
 
     def _entries(self, one: Any) -> Iterator[Edge]:  # noqa: ANN401 - dict or a class made from it
         for key, value in self._steady(dict.items(one)):
@@ -201,6 +209,7 @@ class Kinds:
 
 
 _PLAIN = (int, float, complex, bool)
+_ORDERED = (list, tuple, deque)
 
 
 class _Dictionary:
@@ -291,14 +300,26 @@ class _Attributes:
 def _descriptors(kind: type) -> Iterator[tuple[str, Any]]:
     for base in mro(kind):
         for name, descriptor in class_names(base):
-            if type(descriptor) in (MemberDescriptorType, GetSetDescriptorType) and not name.startswith("__"):
-                if may_be_asked(base, descriptor):
-                    yield name, descriptor
+            shown = type(descriptor) in (MemberDescriptorType, GetSetDescriptorType) and not name.startswith("__")
+            if shown and may_be_asked(base, descriptor):
+                yield name, descriptor
 
 
 def _attribute_name(key: object) -> str:
     """Return the name of an attribute; what is no name may be anything that the user put there."""
     return key if type(key) is str and key.isidentifier() else "<key>"
+
+
+def _of_bytes(kind: type) -> Kind:
+    return Kind(NATIVE, kind.__name__, None, None, None, sys.getsizeof)
+
+
+def _of_code(_: type) -> Kind:
+    return Kind(CODE, "", _code_name, _code_edges, None, sys.getsizeof)
+
+
+def _of_functions(_: type) -> Kind:
+    return Kind(CLOSURE, "", _function_name, _function_edges, None, sys.getsizeof)
 
 
 # -- one type each ---------------------------------------------------------------------------------------------------

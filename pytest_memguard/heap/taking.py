@@ -88,6 +88,8 @@ def write(  # noqa: PLR0913 - what is shown, and four limits
 
     """
     file = Path(path)
+    if file.exists() and not file.is_file():
+        raise _cannot(file, "it is not a regular file")
     why_not = cannot_fork() if fork else "no copy was wanted"
     budget = Budget(max_objects, max_seconds)
     started = time.perf_counter()
@@ -113,7 +115,8 @@ def write(  # noqa: PLR0913 - what is shown, and four limits
         with suppress(OSError):
             part.unlink()
     if "error" in answer:
-        raise _cannot(file, answer["error"]) if answer.get("file") else CouldNotRun(f"no heap snapshot: {answer['error']}")
+        problem = answer["error"]
+        raise _cannot(file, problem) if answer.get("file") else CouldNotRun(f"no heap snapshot was taken: {problem}")
     return Summary(**answer, path=file, pause_s=pause_s + stacks_s, duration_s=time.perf_counter() - started, note=note)
 
 

@@ -70,7 +70,7 @@ class Traces:
             for place, line in enumerate(self._lines)
         ]
         for row, below in zip(rows, self._children, strict=True):
-            row[4] = [value for child in below.values() for value in rows[child]]
+            row[4].extend(value for child in below.values() for value in rows[child])
         return rows[0]
 
     def functions(self, names: Mapping[str, int], functions: Functions) -> array[int]:

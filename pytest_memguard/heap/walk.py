@@ -111,11 +111,6 @@ class Walk:
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _base(self) -> int:
-        """Number of the first object: before them come the roots, the threads and their frames."""
-        return _FIRST_STACK + sum(1 + len(stack.frames) for stack in self._stacks.stacks)
-
     def number_objects(self) -> None:
         """Give every object that the collector knows a number; a dictionary of attributes has that of its owner."""
         give, number, owned = self._addresses.give, self._addresses.number, self._owned
@@ -127,7 +122,7 @@ class Walk:
             part = owned(one)
             if part is not None:
                 give(id(part), _PART)
-        room, base, kept = self._room(), self.base, 0
+        room, base, kept = max(0, self._budget.max_objects), self.base, 0
         for one in objects:
             if number(id(one)) == NONE and kept < room:
                 give(id(one), base + kept)
@@ -149,9 +144,6 @@ class Walk:
         if part is not None and self._addresses.number(id(part)) in (NONE, _PART):
             self._addresses.give(id(part), number)
 
-    def _room(self) -> int:
-        return max(0, self._budget.max_objects)
-
     def _stop_taking(self) -> None:
         self._full = True
         self.partial = self.partial or f"stopped at {self._budget.max_objects} objects"
@@ -160,7 +152,7 @@ class Walk:
         """Return the number of an object that was not met before; it is described later."""
         if self._full:
             return SKIPPED
-        if len(self.objects) >= self._room():
+        if len(self.objects) >= self._budget.max_objects:
             self._stop_taking()
             return SKIPPED
         number = self.base + len(self.objects)
@@ -269,7 +261,9 @@ class Walk:
 
 def _static_classes() -> list[type]:
     """Return the classes made in C that the collector does not list."""
-    found, todo, seen = [], [object], set()
+    found: list[type] = []
+    todo: list[type] = [object]
+    seen: set[int] = set()
     while todo:
         one = todo.pop()
         if id(one) not in seen:
