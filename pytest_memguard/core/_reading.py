@@ -48,6 +48,7 @@ from pytest_memguard.core.values import (
     Readings,
     RetentionPath,
     RunResult,
+    Series,
     Shape,
     Site,
     SubjectResult,
@@ -58,7 +59,7 @@ from pytest_memguard.core.values import (
 from pytest_memguard.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["RECORDS", "SCHEMA", "TOOL", "result_of", "run_of"]
 
@@ -122,14 +123,16 @@ def _result_reader(plan: Reader) -> Reader:
             found.pop("policy", "calibrated"),
             tuple(found.pop("policies").items()),
         )
-        readings = _readings(found.pop("series"), found.pop("phases", None), where)
-        return SubjectResult(verdict=verdict, readings=readings, **found)
+        series = found.pop("series")
+        readings = _readings([one for one in series if one["x_unit"] == "run"], found.pop("phases", None), where)
+        timeline = tuple(_over_time(one) for one in series if one["x_unit"] == "second")
+        return SubjectResult(verdict=verdict, readings=readings, timeline=timeline, **found)
 
     return read
 
 
 def _readings(
-    series: tuple[dict[str, Any], ...], phases: tuple[tuple[Phase, int], ...] | None, where: str
+    series: Sequence[dict[str, Any]], phases: tuple[tuple[Phase, int], ...] | None, where: str
 ) -> Readings | None:
     if phases is None:
         if not series:
@@ -145,6 +148,20 @@ def _readings(
         raise DocumentError(below(where, "phases") + f": they do not add up to {len(runs)} readings")
     in_phases = tuple(phase for phase, count in phases for _ in range(count))
     return Readings(tuple(_metric(one) for one in series), runs, in_phases, values)
+
+
+def _over_time(found: dict[str, Any]) -> Series:
+    x, values, unit = found.pop("x"), found.pop("values"), found.pop("x_unit")
+    return Series(_metric(found), x, values, unit)
+
+
+def _series(value: object, where: str) -> dict[str, Any]:
+    """Read a series: of whole numbers, packed, over runs; of any numbers over seconds."""
+    over = fields_of(value, where, _X_UNIT, {})["x_unit"]
+    found = fields_of(value, where, {**_METRIC, **_SERIES[over]}, _METRIC_MORE)
+    if over == "second" and len(found["x"]) != len(found["values"]):
+        raise DocumentError(f"{where}: {len(found['x'])} positions for {len(found['values'])} values")
+    return {**found, "x_unit": over}
 
 
 def _phase_count(value: object, where: str) -> tuple[Phase, int]:
@@ -232,8 +249,11 @@ _FINDING_MORE: Mapping[str, Reader] = {
     "least_squares": number,
     "names": each(text),
 }
-#: A service's readings have seconds at their side; a SubjectResult cannot hold them yet.
-_SERIES: Mapping[str, Reader] = {**_METRIC, "x": whole_numbers, "x_unit": one_of("run"), "values": whole_numbers}
+_X_UNIT: Mapping[str, Reader] = {"x_unit": one_of("run", "second")}
+_SERIES: Mapping[str, Mapping[str, Reader]] = {
+    "run": {"x": whole_numbers, "values": whole_numbers},
+    "second": {"x": each(number), "values": each(number)},
+}
 _RESULT: Mapping[str, Reader] = {
     "id": text,
     "kind": one_of("test", "callable", "scenario", "process"),
@@ -246,7 +266,7 @@ _RESULT: Mapping[str, Reader] = {
     "runs": _COUNT,
     "duration_s": _SECONDS,
     "worker": or_none(text),
-    "series": each(keys(_SERIES, _METRIC_MORE)),
+    "series": each(_series),
     "findings": each(_finding),
 }
 _RESULT_MORE: Mapping[str, Reader] = {

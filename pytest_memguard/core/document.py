@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_memguard.core.ladder import Plan
-    from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RunResult, SubjectResult
+    from pytest_memguard.core.values import Cause, Finding, Metric, Readings, RunResult, Series, SubjectResult
 
 __all__ = [
     "SCHEMA", "dumps", "from_dict", "loads", "outlined", "parse", "result_from_dict", "result_to_dict", "to_dict",
@@ -118,7 +118,7 @@ def _result_to_dict(result: SubjectResult, plan: object) -> dict[str, Any]:
         "first_run_s": result.first_run_s,
         "worker": result.worker,
         "plan": plan,
-        "series": [] if readings is None else _series_to_list(readings),
+        "series": [*_readings_to_list(readings), *map(_series_to_dict, result.timeline)],
         "findings": [_finding_to_dict(finding) for finding in result.findings],
         **_unusual(result),
     }
@@ -192,7 +192,9 @@ def _phases_to_list(readings: Readings) -> list[list[Any]]:
     return [[phase.value, len(tuple(same))] for phase, same in groupby(phases)]
 
 
-def _series_to_list(readings: Readings) -> list[dict[str, Any]]:
+def _readings_to_list(readings: Readings | None) -> list[dict[str, Any]]:
+    if readings is None:
+        return []
     width = len(readings.metrics)
     return [
         {
@@ -203,6 +205,15 @@ def _series_to_list(readings: Readings) -> list[dict[str, Any]]:
         }
         for at, metric in enumerate(readings.metrics)
     ]
+
+
+def _series_to_dict(series: Series) -> dict[str, Any]:
+    return {
+        **_metric_to_dict(series.metric),
+        "x": list(series.x),
+        "x_unit": series.x_unit,
+        "values": list(series.values),
+    }
 
 
 def _metric_to_dict(metric: Metric) -> dict[str, Any]:

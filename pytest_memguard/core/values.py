@@ -395,7 +395,8 @@ class SubjectResult:
     What became of one test, callable, scenario or process; also of one that could not be measured, and why.
 
     ``plan`` and ``holder`` and the readings are all that the verdict was made from: ``core.verdict.rejudge``
-    makes it again. ``notes`` says, a sentence each, what could not be explained.
+    makes it again. ``notes`` says, a sentence each, what could not be explained. A service or a process, which is
+    watched and not repeated, has a ``timeline`` instead: a series a metric, over seconds.
     """
 
     id: str
@@ -413,9 +414,12 @@ class SubjectResult:
     plan: Any = None
     stopped: str = ""
     notes: tuple[str, ...] = ()
+    timeline: tuple[Series, ...] = ()
 
     def series(self) -> tuple[Series, ...]:
-        """Return one series a metric; empty where nothing was measured."""
+        """Return one series a metric, over seconds where there is a timeline; empty where nothing was measured."""
+        if self.timeline:
+            return self.timeline
         return tuple(self.readings.series()) if self.readings else ()
 
 

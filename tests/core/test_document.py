@@ -42,6 +42,7 @@ from pytest_memguard.core.values import (
     Readings,
     RetentionPath,
     RunResult,
+    Series,
     Shape,
     Site,
     SubjectResult,
@@ -92,6 +93,13 @@ def readings(draw: st.DrawFn) -> Readings:
     size = len(metrics) * len(phases)
     values = draw(st.lists(INT64, min_size=size, max_size=size))
     return Readings(tuple(metrics), tuple(runs), tuple(phases), array("q", values))
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> Series:
+    """Draw readings of one metric over seconds."""
+    points = draw(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=6))
+    return Series(draw(ANY_METRIC), tuple(x for x, _ in points), tuple(value for _, value in points), "second")
 
 
 PLANS = st.builds(
@@ -157,6 +165,7 @@ RESULTS = st.builds(
     plan=st.none() | PLANS,
     stopped=ODD_TEXT,
     notes=st.lists(ODD_TEXT, max_size=2).map(tuple),
+    timeline=tuples(timelines(), 2),
 )
 ENVIRONMENTS = st.fixed_dictionaries(
     {},
@@ -221,6 +230,7 @@ def example(**changes: object) -> SubjectResult:
         plan=Plan(allow=(("heap", 64.0),), metrics=("blocks",), control=(("blocks", 0.0, 1.0),)),
         stopped="over the budget",
         notes=("a run of the extra pass failed",),
+        timeline=(Series(BLOCKS, (0.0, 0.2), (10, 11.5), "second"),),
     )
     return replace(full, **changes)
 
@@ -387,6 +397,15 @@ def test_readings_of_no_metric_can_be_read_back() -> None:
     assert result_from_dict(result_to_dict(hollow)) == example(readings=Readings((), (), (), array("q")))
 
 
+def test_a_timeline_is_no_reading_of_runs() -> None:
+    """What was watched over seconds comes back as its timeline, and needs no phases."""
+    watched = example(readings=None)
+    back = result_from_dict(result_to_dict(watched))
+
+    assert back == watched
+    assert back.readings is None
+
+
 # -- what it says ----------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +437,7 @@ def test_one_result() -> None:
         "series": [
             {"metric": "blocks", "unit": "count", "x": [0, 1, 2, 3], "x_unit": "run", "values": [1, 4, 7, 8]},
             {"metric": "heap", "unit": "byte", "x": [0, 1, 2, 3], "x_unit": "run", "values": [9, 9, 9, 9]},
+            {"metric": "blocks", "unit": "count", "x": [0.0, 0.2], "x_unit": "second", "values": [10, 11.5]},
         ],
         "findings": [
             {
@@ -700,7 +720,13 @@ def test_the_contract_alone_is_enough() -> None:
         (("results", 0, "series"), {}, "results[0].series: {} is not a list"),
         (("results", 0, "series", 0), [], "results[0].series[0]: [] is not an object"),
         (("results", 0, "series", 0, "unit"), "bytes", "results[0].series[0].unit: 'bytes' is not a unit"),
-        (("results", 0, "series", 0, "x_unit"), "second", "results[0].series[0].x_unit: 'second' is not 'run'"),
+        (
+            ("results", 0, "series", 0, "x_unit"),
+            "hour",
+            "results[0].series[0].x_unit: 'hour' is not 'run' or 'second'",
+        ),
+        (("results", 0, "series", 2, "x"), [0.0], "results[0].series[2]: 1 positions for 2 values"),
+        (("results", 0, "series", 2, "x"), [0.0, "a"], "results[0].series[2].x[1]: 'a' is not a number"),
         (
             ("results", 0, "series", 1, "x"), [0, 1, 2, 4],
             "results[0].series[1]: x and values do not match the x of series[0]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,16 @@ def test_the_number_of_readings() -> None:
 def test_runs_of_a_phase() -> None:
     """Each phase knows the run numbers of its readings."""
     assert [GROWN.runs_of(phase) for phase in Phase] == [(0, 1), (1, 2), (), ()]
+
+
+def test_a_timeline_goes_before_readings() -> None:
+    """The series of what was watched over seconds are its timeline."""
+    watched = Series(HEAP, (0.0, 0.5), (10.0, 12.0), "second")
+    repeated = result("a", GROWN)
+
+    assert replace(repeated, timeline=(watched,)).series() == (watched,)
+    assert repeated.series() == tuple(GROWN.series())
+    assert result("a").series() == ()
 
 
 def test_one_series_a_metric() -> None:
