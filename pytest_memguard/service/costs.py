@@ -33,8 +33,8 @@ OTHER = "(other)"
 
 #: Bytes of a block of pymalloc on average: 93 to 98 where Starlette, FastAPI, Flask or Django is loaded (3.10, 3.13).
 _BLOCK_BYTES = 95
-#: A reading takes 1 us, and up to 3 ms in a large heap with holes (mallinfo walks them): it rests 200 times as long.
-_REST = 200
+#: A reading takes 1 us, and up to 3 ms in a large heap with holes (mallinfo walks them): it rests 1000 times as long.
+_REST = 1000
 #: How many empty requests are measured to know what measuring itself keeps.
 _EMPTY = 9
 #: Where counting begins: small numbers are objects that exist already, and the empty requests must make theirs.
@@ -161,21 +161,26 @@ Measured = TypeVar("Measured", bound=Sample)
 
 class Sampler(Generic[Measured]):
     """
-    Picks the requests that are measured, so few that measuring takes half a percent of a core.
+    Picks the requests that are measured, so few that measuring takes a tenth of a percent of a core.
 
     Readings are of the whole process. What another request kept in the meantime cannot be told apart, so a request
-    counts as measured only if no other one began or ended while it ran. Up to some hundred requests a second all others
+    counts as measured only if no other one began or ended while it ran. At up to a hundred requests a second all others
     are measured.
     """
 
-    __slots__ = ("_clock", "_events", "_next_s", "_own_bytes", "_read", "_sample")
+    __slots__ = ("_clock", "_effort", "_events", "_next_s", "_own_bytes", "_read", "_sample")
 
     def __init__(
-        self, read: Callable[[], int], sample: type[Measured], clock: Callable[[], float] = time.perf_counter
+        self,
+        read: Callable[[], int],
+        sample: type[Measured],
+        clock: Callable[[], float] = time.perf_counter,
+        effort: Callable[[], float] = time.thread_time,  # the time that a thread waits for a core is no effort
     ) -> None:
         self._sample = sample
         self._read = read
         self._clock = clock
+        self._effort = effort
         self._events = _MANY
         self._next_s = 0.0
         self._own_bytes = 0
@@ -184,9 +189,9 @@ class Sampler(Generic[Measured]):
     def enter(self) -> Measured | None:
         """Say that a request begins; return its sample if it is to be measured."""
         self._events += 1
-        began_s = self._clock()
-        if began_s < self._next_s:
+        if self._clock() < self._next_s:
             return None
+        began_s = self._effort()
         sample = self._sample(self._events)
         sample.before = self._read()
         self._rest(began_s)
@@ -197,14 +202,14 @@ class Sampler(Generic[Measured]):
         self._events += 1
         if sample is None or sample.events + 1 != self._events:
             return None
-        began_s = self._clock()
+        began_s = self._effort()
         cost_bytes = self._read() - sample.before - self._own_bytes
         self._rest(began_s)
         return cost_bytes
 
     def _rest(self, began_s: float) -> None:
-        ended_s = self._clock()
-        self._next_s = max(self._next_s, ended_s) + (ended_s - began_s) * _REST
+        rest_s = (self._effort() - began_s) * _REST
+        self._next_s = max(self._next_s, self._clock()) + rest_s
 
     def _empty(self) -> int:
         """Return what a request that keeps nothing is measured to keep: the numbers that a sample holds."""

@@ -29,7 +29,7 @@ class _Process:
         return self.held_bytes
 
     def sampler(self) -> Sampler[Sample]:
-        return Sampler(self.read, Sample, lambda: self.time_s)
+        return Sampler(self.read, Sample, lambda: self.time_s, lambda: self.time_s)
 
 
 def test_what_a_request_keeps() -> None:
@@ -50,7 +50,7 @@ def test_what_measuring_keeps_is_no_cost() -> None:
         process.held_bytes += 50
         return process.read()
 
-    sampler = Sampler(read, Sample, lambda: process.time_s)
+    sampler = Sampler(read, Sample, lambda: process.time_s, lambda: process.time_s)
 
     assert sampler.leave(sampler.enter()) == 0
 
@@ -70,7 +70,7 @@ def test_request_during_which_another_ends_is_not_measured() -> None:
     process = _Process()
     sampler = process.sampler()
     early = sampler.enter()
-    process.time_s += 1
+    process.time_s += 2
     sample = sampler.enter()
     sampler.leave(early)
 
@@ -78,9 +78,9 @@ def test_request_during_which_another_ends_is_not_measured() -> None:
     assert sampler.leave(sample) is None
 
 
-@pytest.mark.parametrize(("waited_s", "measured"), [(0.399, False), (0.401, True)])
+@pytest.mark.parametrize(("waited_s", "measured"), [(1.999, False), (2.001, True)])
 def test_measuring_rests(waited_s: float, measured: bool) -> None:  # noqa: FBT001 - a column of the table
-    """After two readings of a millisecond each, the next one is 400 ms later: half a percent of the time."""
+    """After two readings of a millisecond each, the next one is two seconds later: a tenth of a percent."""
     process = _Process()
     sampler = process.sampler()
     sampler.leave(sampler.enter())
@@ -89,12 +89,21 @@ def test_measuring_rests(waited_s: float, measured: bool) -> None:  # noqa: FBT0
     assert (sampler.enter() is not None) is measured
 
 
+def test_waiting_for_a_core_is_no_effort() -> None:
+    """A reading that was interrupted for seconds is not taken for one that is dear."""
+    process = _Process()
+    sampler = Sampler(process.read, Sample, lambda: process.time_s, lambda: 0.0)
+    sampler.leave(sampler.enter())
+
+    assert sampler.enter() is not None
+
+
 def test_rest_also_after_a_reading_in_vain() -> None:
     """A reading counts even if the request turns out not to be alone: it took its time."""
     process = _Process()
     sampler = process.sampler()
     sampler.enter()
-    process.time_s += 0.199
+    process.time_s += 0.999
 
     assert sampler.enter() is None
 

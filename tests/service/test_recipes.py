@@ -154,11 +154,14 @@ def test_nobody_else_finds_it(server: _Server, headers: dict[str, str]) -> None:
 
 def test_route_is_named(server: _Server) -> None:
     """What requests cost is told by the route that the framework names."""
-    for _ in range(20):
+    text = ""
+    for _ in range(200):  # not every request is measured, nor by the worker that is asked then
         server.ask(server.recipe.path)
-    text = [server.ask("/memguard/metrics", Authorization=f"Bearer {TOKEN}")[2].decode() for _ in range(4)]
+        text = server.ask("/memguard/metrics", Authorization=f"Bearer {TOKEN}")[2].decode()
+        if server.recipe.route in text:
+            break
 
-    assert any(server.recipe.route in one for one in text), text[-1]
+    assert server.recipe.route in text
 
 
 def test_collecting(server: _Server) -> None:
