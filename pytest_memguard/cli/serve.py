@@ -62,11 +62,12 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     listening = _listen(options.host, settings.port)
     _allow_descriptors()
-    config = uvicorn.Config(build(settings), log_level="warning", timeout_graceful_shutdown=_GRACE_S, ws="auto")
+    app = build(settings, ending=lambda: server.should_exit)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE_S))
     host, port = listening.getsockname()[:2]
     print(f"memguard demo at http://{host}:{port} (the API: /openapi.json; the leaks: /api/leaks)", flush=True)
     with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
     return 0
 
 
@@ -74,8 +75,10 @@ def _settings(options: argparse.Namespace) -> DemoSettings:
     from pytest_memguard.demo.settings import DemoSettings, port  # noqa: PLC0415 - see run
     from pytest_memguard.demo.switches import Mode  # noqa: PLC0415 - see run
 
-    modes = {**_modes("--leak", options.leak, Mode.LEAKY), **_modes("--fixed", options.fixed, Mode.FIXED)}
-    settings = DemoSettings.from_environment(guarded=not options.unguarded, modes=modes)
+    leaky, fixed = _modes("--leak", options.leak, Mode.LEAKY), _modes("--fixed", options.fixed, Mode.FIXED)
+    for name in leaky.keys() & fixed.keys():
+        raise ConfigError(f"{name} cannot be leaky and fixed at once; name it with --leak or with --fixed")
+    settings = DemoSettings.from_environment(guarded=not options.unguarded, modes={**leaky, **fixed})
     return settings if options.port is None else dataclasses.replace(settings, port=port(options.port, "--port"))
 
 

@@ -19,7 +19,7 @@ from pytest_memguard.demo.switches import Mode
 from pytest_memguard.service.asgi import MemguardASGI
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -163,8 +163,14 @@ def _business(service: Service) -> tuple[Operation, ...]:
     )
 
 
-def build(settings: DemoSettings) -> ASGIApp:
-    """Return the application; guarded, it is wrapped in the middleware of its guard."""
+def build(settings: DemoSettings, ending: Callable[[], bool] = bool) -> ASGIApp:
+    """
+    Return the application; guarded, it is wrapped in the middleware of its guard.
+
+    Args:
+        settings: What it is made from.
+        ending: Whether its server is about to end.
+    """
     service = Service(settings)
     table = operations(service)
     described = document(table)
@@ -181,7 +187,7 @@ def build(settings: DemoSettings) -> ASGIApp:
         routes=[
             Route("/", _front),
             Route("/openapi.json", openapi),
-            *feed_routes(Feed(service.live)),
+            *feed_routes(Feed(service.live, ending)),
             *routes(table),
         ],
         exception_handlers=refusals(),

@@ -27,19 +27,23 @@ class Feed:
 
     Args:
         make: Makes a message; not called while nobody listens.
+        ending: Whether the server is about to end; it waits for streams, so they end by themselves.
         interval_s: Seconds between two messages.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[object]], interval_s: float = 1.0) -> None:
+    def __init__(
+        self, make: Callable[[], Awaitable[object]], ending: Callable[[], bool] = bool, interval_s: float = 1.0
+    ) -> None:
         self._make = make
+        self._ending = ending
         self._interval_s = interval_s
         self._lock = asyncio.Lock()
         self._message = ""
         self._made_s = -interval_s
 
     async def messages(self) -> AsyncIterator[str]:
-        """Yield a message now and after each interval, as JSON, until the listener goes."""
-        while True:
+        """Yield a message now and after each interval, as JSON, until the listener or the server goes."""
+        while not self._ending():
             yield await self._latest()
             await asyncio.sleep(self._interval_s)
 

@@ -111,13 +111,8 @@ class Service:
     async def snapshot(self, call: Call) -> object:
         """Write a heap snapshot into the folder of snapshots."""
         name = call.body.get("name") or time.strftime("snapshot-%Y%m%d-%H%M%S", time.gmtime())
-        folder = Path(self.settings.guard.snapshot_dir)
-        if sum(1 for _ in folder.glob("*.heapsnapshot*")) >= MOST_SNAPSHOTS:
-            raise HTTPException(
-                409, f"there are {MOST_SNAPSHOTS} snapshots already; remove some from HEAP_SNAPSHOT_DIR"
-            )
         try:
-            path = await asyncio.to_thread(self.guard.snapshot, name)
+            path = await asyncio.to_thread(self._snapshot, name)
         except ConfigError as error:
             raise HTTPException(400, str(error)) from error
         except FileExistsError as error:
@@ -125,6 +120,12 @@ class Service:
         except (MemguardError, OSError) as error:
             raise HTTPException(409, f"no snapshot was written: {error}") from error
         return {"name": path.name, "bytes": path.stat().st_size}
+
+    def _snapshot(self, name: str) -> Path:
+        folder = Path(self.settings.guard.snapshot_dir)
+        if sum(1 for _ in folder.glob("*.heapsnapshot*")) >= MOST_SNAPSHOTS:
+            raise MemguardError(f"HEAP_SNAPSHOT_DIR holds {MOST_SNAPSHOTS} already; remove some")
+        return self.guard.snapshot(name)
 
     async def prometheus(self, _: Call) -> Response:
         """Return all metrics in the text format of Prometheus."""
