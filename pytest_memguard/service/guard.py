@@ -33,8 +33,9 @@ __all__ = ["Guard", "watch"]
 
 _log = logging.getLogger("pytest_memguard.service")
 
-#: The next look comes after this share of the interval: what fills the memory does not wait for the next reading.
-_HASTE = {Pressure.HEALTHY: 1.0, Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.1, Pressure.EMERGENCY: 0.1}
+#: The next look comes after this share of the interval: what fills the memory does not wait for the next reading. A
+#: little less than all of it, so that an emergency is seen within an interval also where the thread wakes late.
+_HASTE = {Pressure.HEALTHY: 0.98, Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.1, Pressure.EMERGENCY: 0.1}
 #: Collections that free less of the limit when memory is critical have failed.
 _WORTH_IT = 0.01
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)

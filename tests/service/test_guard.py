@@ -94,7 +94,7 @@ def test_the_next_look_comes_sooner_under_pressure() -> None:
     guard = Process(10, 60, 75, 90, 10).guard(interval_s=10)
     paces = [(guard.look(), guard._monitor.pace_s)[1] for _ in range(5)]
 
-    assert paces == [10, 5, 1, 1, 10]
+    assert paces == [9.8, 5, 1, 1, 9.8]
 
 
 def test_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
