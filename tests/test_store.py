@@ -22,7 +22,7 @@ import pytest
 from pytest_memguard import store
 from pytest_memguard.core.document import dumps
 from pytest_memguard.core.ladder import Plan
-from pytest_memguard.core.values import BLOCKS, Level, Phase, Readings, RunResult, SubjectResult, Verdict
+from pytest_memguard.core.values import BLOCKS, METRICS, Level, Phase, Readings, RunResult, SubjectResult, Unit, Verdict
 from pytest_memguard.errors import DocumentError
 
 CI_VARIABLES = (
@@ -220,6 +220,37 @@ class HalfFile(io.FileIO):
 def half_open(path: Path, mode: str) -> HalfFile:
     """Stand in for ``Path.open`` where the disk is nearly full."""
     return HalfFile(path, mode)
+
+
+def test_ten_thousand_tests_are_15_mb_at_most(tmp_path: Path) -> None:
+    """With all that a session reads and long names, 200 of them of 65 runs; compressed they are a megabyte."""
+    metrics = tuple(metric for name, metric in METRICS.items() if name not in {"container_items", "uss", "traced"})
+
+    def measured(number: int, runs: int) -> SubjectResult:
+        row = [10**8 if metric.unit is Unit.BYTE else 600_000 if metric == BLOCKS else 12 for metric in metrics]
+        values = array("q", [value + run for run in range(runs) for value in row])
+        scores = tuple((name, 0.0) for name in ("all", "any", "calibrated", "correlation", "growth", "points"))
+        return SubjectResult(
+            f"tests/unit/test_module_{number // 50}.py::test_{number}[case-{number}]",
+            "test",
+            Verdict(Level.CLEAN, 0.0, "nothing grew over 2 more runs", policies=scores),
+            runs=runs,
+            duration_s=0.0011208050018467475,
+            first_run_s=0.00024234800366684794,
+            file=f"tests/unit/test_module_{number // 50}.py",
+            line=number % 500,
+            readings=Readings(metrics, tuple(range(runs)), (Phase.SCREEN,) * runs, values),
+            plan=Plan(),
+        )
+
+    session = replace(RESULT, results=tuple(measured(number, 3 if number % 50 else 65) for number in range(10_000)))
+    for name in ("a.json", "a.json.gz"):
+        store.write(session, tmp_path / name)
+    sizes = [(tmp_path / name).stat().st_size for name in ("a.json", "a.json.gz")]
+
+    assert len(metrics) == 9
+    assert sizes[0] <= 15_000_000
+    assert sizes[1] <= 1_000_000
 
 
 def test_several_save_at_once(tmp_path: Path) -> None:
