@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -264,7 +265,9 @@ class Guard:
             name: Letters, digits, ``-``, ``_`` and inner dots; no path.
 
         Raises:
-            ConfigError: *name* is none of these, or the folder cannot be written.
+            ConfigError: *name* is none of these, or the folder cannot be made.
+            FileExistsError: There is one of that name.
+            MemguardError: It could not be taken or written.
 
         """
         if not _SAFE_NAME.fullmatch(name) or ".." in name or name.endswith("."):
@@ -276,10 +279,12 @@ class Guard:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"guard: snapshot_dir = {str(folder)!r} cannot be made ({error.strerror})") from error
-        from pytest_memguard.heap import snapshot  # noqa: PLC0415 - only where one is asked for
-
         path = folder / f"{name}.heapsnapshot"
-        snapshot.write(path)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        from pytest_memguard import heap  # noqa: PLC0415 - only where one is asked for
+
+        heap.write(path)
         return path
 
     # What happens in its thread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 import weakref
@@ -369,8 +370,15 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for monitor in tuple(_MONITORS):
-        monitor.be_born()
+    if not _is_copy():
+        for monitor in tuple(_MONITORS):
+            monitor.be_born()
+
+
+def _is_copy() -> bool:
+    """Whether this child is but a copy that a heap snapshot is taken of: what is not watched cannot change it."""
+    forking = sys.modules.get("pytest_memguard.heap.forking")
+    return forking is not None and bool(forking.is_forking())
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memguard import heap
 from pytest_memguard.errors import ConfigError
 from pytest_memguard.service import Guard, watch
 from pytest_memguard.service import guard as guard_module
@@ -318,6 +319,28 @@ def test_unsafe_snapshot_names(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not safe; write letters"):
         guard.snapshot(name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written without values into the folder of the settings, which is made for it and for its owner alone."""
+    written: list[tuple[Path, dict[str, Any]]] = []
+    monkeypatch.setattr(heap, "write", lambda path, **limits: written.append((path, limits)), raising=False)
+    folder = tmp_path / "some/snapshots"
+
+    path = Process(10).guard(snapshot_dir=folder).snapshot("after-load.2")
+
+    assert path == folder / "after-load.2.heapsnapshot"
+    assert written == [(path, {})]
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_snapshot_is_not_overwritten(tmp_path: Path) -> None:
+    """The name is taken, and the file stays as it is."""
+    (tmp_path / "one.heapsnapshot").write_text("mine")
+
+    with pytest.raises(FileExistsError):
+        Process(10).guard(snapshot_dir=tmp_path).snapshot("one")
+    assert (tmp_path / "one.heapsnapshot").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

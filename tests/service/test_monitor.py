@@ -394,3 +394,25 @@ def test_a_fork_from_the_thread_itself() -> None:
 
     assert done.stderr == ""
     assert done.stdout == "7\n"
+
+
+@FORKS
+def test_a_copy_for_a_snapshot_is_not_watched() -> None:
+    """Nothing of the monitor runs in it, and the window that the snapshot shows is the process's own."""
+    script = """
+    import threading
+    from pytest_memguard.heap import forking
+    from pytest_memguard.service.monitor import Monitor
+
+    monitor = Monitor(interval_s=3600)
+    monitor.sample()
+    monitor.start()
+    look = lambda relax: {"threads": threading.active_count(), "window": len(monitor.window)}
+    answer, _ = forking.in_copy(look, memory_bytes=2**30, seconds=20)
+    print(answer["threads"], answer["window"], threading.active_count())
+    """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert done.stdout == "1 1 2\n"
