@@ -17,7 +17,7 @@ from pytest_memguard.core.floors import WINDOWS
 from pytest_memguard.core.policies import Context, combine, correlation, growth, points
 from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric
 from pytest_memguard.service import advice
-from pytest_memguard.service.tracks import LIVE_FROM_S, LongSpan, Span, Track, interval, recent
+from pytest_memguard.service.tracks import LIVE_FROM_S, Span, Track, interval, long_view, recent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +129,7 @@ def detect(
     before = 0 if taken is None else taken - len(window)
     span = Span(close, before + len(window) - len(close))
     verdict, track = _verdict(span, caches)
-    long = LongSpan(readings) if readings[-1].time_s - readings[0].time_s >= LIVE_FROM_S else None
+    long = long_view(readings)
     if long is not None and track.metric not in _RESOURCES:
         ripe, heavier = _verdict(long, caches)
         if not span.dense or ripe in _MEMORY_GROWS or (ripe == "load" and verdict not in LEAKS):
@@ -223,7 +223,7 @@ def _more_load(span: Span, track: Track) -> Detection:
 
 
 def _more_time(span: Span, track: Track) -> Detection:
-    needs_s = LIVE_FROM_S - span.length_s
+    needs_s = max(interval(span.readings), LIVE_FROM_S - span.length_s)
     return _without_numbers("needs_data", track.metric, advice.more_time(track.metric, span.length_s, needs_s), needs_s)
 
 

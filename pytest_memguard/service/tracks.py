@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
     from pytest_memguard.service.monitor import Reading
 
-__all__ = ["LEAST_GROWTH", "LIVE_FROM_S", "LOAD", "OWN_COST", "LongSpan", "Span", "Track", "interval", "recent"]
+__all__ = [
+    "LEAST_GROWTH",
+    "LIVE_FROM_S",
+    "LOAD",
+    "OWN_COST",
+    "LongSpan",
+    "Span",
+    "Track",
+    "interval",
+    "long_view",
+    "recent",
+]
 
 LOAD = Metric("requests", Unit.COUNT, exact=True)
 #: Less than this over a window is not worth a word, however evenly it comes.
@@ -44,6 +55,10 @@ _THINNED_S = 55.0  # a minute, by a clock that may be late
 # Readings so far apart at most are dense; a gap of so many intervals divides them from what was thinned out.
 _DENSE_S = 30.0
 _GAP = 5
+# Six hours of minutes; beyond it there is the long view.
+_MOST_SPARSE = 360
+# Less than this between two readings is no interval; a rate over it means nothing.
+_SHORTEST_S = 1e-6
 _DEFAULT_INTERVAL_S = 5.0
 #: From here on there are ten half hours after an hour of warm-up.
 LIVE_FROM_S = _WARM_UP_S + FLOORS_NEEDED * LIVE_WIDTH_S
@@ -57,10 +72,10 @@ def interval(readings: Sequence[Reading]) -> float:
 
 
 def recent(readings: Sequence[Reading]) -> Sequence[Reading]:
-    """Return the readings at the end that are about as far apart as the last: where they are dense, half an hour."""
+    """Return the readings at the end that are about as far apart as the last: of dense ones half an hour at most."""
     step_s = interval(readings[-WINDOWS - 1 :])
     if step_s > _DENSE_S:
-        return readings
+        return readings[-_MOST_SPARSE:]
     begin_s = readings[-1].time_s - LIVE_WIDTH_S
     within = [at for at, reading in enumerate(readings) if reading.time_s > begin_s]
     gaps = [at for at in within[1:] if readings[at].time_s - readings[at - 1].time_s > _GAP * step_s]
@@ -114,7 +129,10 @@ class Span:
     def load(self) -> tuple[float, ...]:
         """Shape (n,), requests a second in the interval before each reading."""
         between = zip(pairwise(self.requests), pairwise(self.times), strict=True)
-        rates = [(after - before) / (end - begin) if end > begin else 0.0 for (before, after), (begin, end) in between]
+        rates = [
+            (after - before) / (end - begin) if end - begin > _SHORTEST_S else 0.0
+            for (before, after), (begin, end) in between
+        ]
         return (rates[0], *rates)
 
     @cached_property
@@ -130,23 +148,21 @@ class Span:
 
 
 class LongSpan(Span):
-    """
-    The long view of a service that goes on: a reading a minute, the first hour cut, windows of half an hour.
-
-    Args:
-        readings: Shape (n,), over ``LIVE_FROM_S`` at least.
-
-    """
+    """The long view of a service that goes on, in windows of half an hour."""
 
     live = True
 
-    def __init__(self, readings: Sequence[Reading]) -> None:
-        warm_s = readings[0].time_s + _WARM_UP_S
-        thinned: list[Reading] = []
-        for reading in readings:
-            if reading.time_s >= warm_s and (not thinned or reading.time_s - thinned[-1].time_s >= _THINNED_S):
-                thinned.append(reading)
-        super().__init__(thinned)
+
+def long_view(readings: Sequence[Reading]) -> LongSpan | None:
+    """Return the long view: a reading a minute, the first hour cut. None where that is not five hours or too few."""
+    if readings[-1].time_s - readings[0].time_s < LIVE_FROM_S:
+        return None
+    warm_s = readings[0].time_s + _WARM_UP_S
+    thinned: list[Reading] = []
+    for reading in readings:
+        if reading.time_s >= warm_s and (not thinned or reading.time_s - thinned[-1].time_s >= _THINNED_S):
+            thinned.append(reading)
+    return LongSpan(thinned) if len(thinned) > WINDOWS else None
 
 
 class Track:
@@ -238,8 +254,8 @@ class Track:
     @cached_property
     def _told(self) -> tuple[Series, FloorGrowth]:
         """Return the floors that tell most, and what they say: those that last, that rise, over requests first."""
-        found = [series for series in (self.by_requests, self.by_time) if series is not None]
-        told = [(series, floor_growth(series)) for series in ([self.by_time] if self._span.live else found)]
+        both = (self.by_time,) if self._span.live else (self.by_requests, self.by_time)
+        told = [(series, floor_growth(series)) for series in both if series is not None]
         return max(told, key=lambda pair: (pair[1].lasts, pair[1].rises))
 
     def _floors(self, x: Sequence[float], unit: str, load: Series | None) -> Series:
