@@ -363,6 +363,7 @@ class Guard:
         self._counted = self.shed = self._peak_bytes = 0
         self._began_s = self._clock()
         self.routes.clear()
+        self._relief.done.clear()
 
     def _report(self) -> None:
         """Leave a report in the log, once for each start."""

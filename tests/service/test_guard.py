@@ -489,6 +489,21 @@ def test_it_runs_without_pytest() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_a_forked_worker_counts_from_zero() -> None:
+    """What its parent did before the fork is not its own."""
+    process = Process(95, 10)
+    guard = process.guard()
+    guard.count_request("/", 100)
+    guard.count_shed()
+    guard.look()
+    process.now_s = 40.0
+    guard._monitor.be_born()
+
+    assert guard.level is HEALTHY
+    assert (guard.requests, guard.shed, list(guard.routes), guard.metrics()["actions"]) == (0, 0, [], {})
+    assert guard.window == (guard.current,)
+
+
 # Alerts
 
 
