@@ -121,7 +121,7 @@ class Ramp(LoadTestShape):  # type: ignore[misc] # as above
     def tick(self) -> tuple[int, float] | None:
         """Return how many connections there should be, and how fast to get there; None at the end."""
         now_s, whole = self.get_run_time(), SCENARIO["connections"]
-        if now_s >= SCENARIO["duration_s"]:
+        if now_s >= SCENARIO["duration_s"] or os.path.exists(os.environ.get("MEMGUARD_STOP", "")):  # noqa: PTH110 - may be ""
             return None
         if SCENARIO["requests"] and self.runner.stats.num_requests >= SCENARIO["requests"]:
             return None

@@ -36,6 +36,7 @@ __all__ = ["Swarm", "locustfile"]
 _HERE = Path(__file__).parent
 _PROBE_S = 60.0  # a cold start of Locust on a busy machine takes seconds
 _LOOK_S = 0.25
+_STOP = "stop"  # the master ends its run when this file appears
 _BELOW_A_MS = 0.5  # what Locust rounds to 0
 _END_S = 30.0  # for the last answers and the files, after the end of the run
 
@@ -138,6 +139,8 @@ class Swarm:
     async def _run_in(
         self, folder: Path, on_second: Callable[[SecondCounts], object] | None, stop: asyncio.Event
     ) -> LoadResult:
+        for left in (*folder.glob("locust*.csv"), folder / "locust.json", folder / _STOP):
+            left.unlink(missing_ok=True)  # of a run before, in a folder that is kept
         (folder / "locustfile.py").write_text(locustfile(self.spec), encoding="utf-8")
         started_at = time.time()
         processes: list[subprocess.Popen[bytes]] = []
@@ -164,7 +167,7 @@ class Swarm:
 
     def _start(self, folder: Path, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "MEMGUARD_PARENT": str(os.getpid()), "PYTHONWARNINGS": "ignore"}
-        environment.pop("MEMGUARD_SCENARIO", None)
+        environment["MEMGUARD_STOP"] = str(folder.absolute() / _STOP)
         with (folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - the interpreter that the user named
                 [self.python, "-m", "locust", *arguments, "--loglevel", "WARNING"],
@@ -193,10 +196,10 @@ class Swarm:
                 raise CouldNotRun(f"Locust did not end {_END_S:g} s after its time was over: {_last_words(folder)}")
             if stop.is_set() and not told_to_stop:
                 told_to_stop = "stopped"
-                master.terminate()  # it stops its workers and writes its files
+                (folder / _STOP).touch()  # a signal would end the master before it writes its results
                 give_up_at = time.time() + _END_S
             await asyncio.sleep(_LOOK_S)
-        if master.returncode not in {0, -15} and not (folder / "locust.json").exists():
+        if master.returncode and not (folder / "locust.json").exists():
             raise CouldNotRun(f"Locust ended with {master.returncode}: {_last_words(folder)}")
         await finished(workers, timeout_s=5.0)
         self._tell(folder, on_second)
