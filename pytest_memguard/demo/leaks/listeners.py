@@ -241,11 +241,15 @@ class LoggingHandler:
             handler.close()
 
     def held(self) -> int:
-        """Return the number of handlers."""
-        return len(AUDIT.handlers)
+        """Return the number of handlers that nobody removes."""
+        return len(_left_behind())
 
     def release(self) -> None:
-        """Remove all handlers."""
-        for handler in AUDIT.handlers[:]:
+        """Remove these handlers."""
+        for handler in _left_behind():
             AUDIT.removeHandler(handler)
             handler.close()
+
+
+def _left_behind() -> list[logging.Handler]:
+    return [handler for handler in AUDIT.handlers if isinstance(handler, RequestHandler)]
