@@ -139,9 +139,7 @@ class Swarm:
     async def _run_in(
         self, folder: Path, on_second: Callable[[SecondCounts], object] | None, stop: asyncio.Event
     ) -> LoadResult:
-        for left in (*folder.glob("locust*.csv"), folder / "locust.json", folder / _STOP):
-            left.unlink(missing_ok=True)  # of a run before, in a folder that is kept
-        (folder / "locustfile.py").write_text(locustfile(self.spec), encoding="utf-8")
+        self._prepare(folder)
         started_at = time.time()
         processes: list[subprocess.Popen[bytes]] = []
         try:
@@ -151,6 +149,11 @@ class Swarm:
         finally:
             stopped(processes)
         return self._result(folder, stopped_by)
+
+    def _prepare(self, folder: Path) -> None:
+        for left in (*folder.glob("locust*.csv"), folder / "locust.json", folder / _STOP):
+            left.unlink(missing_ok=True)  # of a run before, in a folder that is kept
+        (folder / "locustfile.py").write_text(locustfile(self.spec), encoding="utf-8")
 
     def _commands(self) -> list[tuple[str, list[str]]]:
         port = str(self.port or _free_port(self.bind))
