@@ -18,15 +18,28 @@ from pytest_memguard.errors import CouldNotRun
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FOLDER", "TOKEN", "create", "read_token", "remove", "require_private", "roots", "socket_path", "sweep"]
+__all__ = [
+    "FOLDER",
+    "OWNER",
+    "TOKEN",
+    "create",
+    "read_token",
+    "remove",
+    "require_private",
+    "roots",
+    "socket_path",
+    "sweep",
+]
 
 #: The variables that tell a process where to listen, and what to ask for.
 FOLDER, TOKEN = "MEMGUARD_AGENT_FOLDER", "MEMGUARD_AGENT_TOKEN"
+#: The number of the process that removes the folder when it ends.
+OWNER = "MEMGUARD_AGENT_OWNER"
 
 _TOKEN_FILE = "token"  # noqa: S105 - the name of a file
 _TOKEN_BYTES = 16
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_ENDINGS = (".sock", ".heapsnapshot", ".heapsnapshot.gz", ".py")
+_ENDINGS = (".sock", ".heapsnapshot", ".heapsnapshot.gz", ".py", ".error")
 
 
 def roots(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -56,7 +56,9 @@ def start(folder: str | None = None) -> str:
     folder = folder or os.environ.get(folders.FOLDER)
     if folder:
         folders.require_private(folder)
-        token = os.environ.get(folders.TOKEN) or folders.read_token(folder)
+        token = folders.read_token(folder) or os.environ.get(folders.TOKEN)
+        if os.environ.get(folders.OWNER) == str(os.getpid()) and folder == os.environ.get(folders.FOLDER):
+            made = folder
         if not token:
             raise CouldNotRun(f"{folder} has no token: it was not made by memguard; call start() without a folder")
     else:
