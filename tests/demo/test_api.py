@@ -210,3 +210,8 @@ def test_events_tell_everything_that_a_dashboard_shows(demo: Demo) -> None:
 
     parts = {"health", "pressure", "gc", "caches", "requests", "switches", "verdict"}
     assert json.loads(event.removeprefix(b"data: ")).keys() == parts
+
+
+def test_front_page_is_there(demo: Demo) -> None:
+    """GET / answers, with the dashboard or with where to look."""
+    assert demo.ask("GET", "/").status == 200

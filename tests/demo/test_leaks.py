@@ -67,7 +67,8 @@ def test_leaky_grows_linearly_and_is_named(calm_demo: Demo, leak: type[Leak]) ->
 
     grows = leak.grows.name
     assert held[leak.name] >= STEPS * STEP
-    assert min(steps) >= STEP * LEAST[grows], steps
+    # Less one: a descriptor of another connection may have been closed meanwhile.
+    assert min(steps) >= (STEP - 1) * LEAST[grows], steps
     assert statistics.correlation(range(STEPS), tuple(accumulate(steps))) > 0.97, steps
     assert verdict["verdict"] == ("leak_native" if grows == "heap" else "leak_python"), verdict
     assert verdict["metric"] in SPOKEN_OF.get(grows, {grows}), verdict
