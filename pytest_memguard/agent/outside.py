@@ -241,6 +241,7 @@ class _Watched:
         if self._client is None and self._looks < _LOOKS and time_s >= self._look_at_s:
             self._looks += 1
             self._look_at_s = time_s + _LOOK_EVERY_S
+            self._name = label(self._process)  # a wrapper script becomes another program in its first moments
             self._client = self._connected()
         if self._client is None:
             return {}
