@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_memguard.heap.difference import Change
+    from pytest_memguard.heap.loaded import Site
 
 __all__ = ["add_arguments", "run"]
 
@@ -57,7 +58,12 @@ def _lines(found: heap.HeapDiff, top: int) -> Iterator[str]:
         yield "note: these are two processes; what is the same is told by names, not by identity"
     yield from _table("where it hangs, with all that it keeps alive", found.paths, top, lambda key: key.text)
     yield from _table("types", found.types, top, str)
-    yield from _table("lines that allocate", found.sites, top, lambda key: f"{key.file}:{key.line} in {key.function}")
+    yield from _table("lines that allocate", found.sites, top, _line)
+
+
+def _line(site: Site) -> str:
+    """Return a line that allocates, and its function where that is known."""
+    return f"{site.file}:{site.line}" + ("" if ":" in site.function else f" in {site.function}")
 
 
 def _table(title: str, changes: Sequence[Change[Any]], top: int, text: Callable[[Any], str]) -> Iterator[str]:

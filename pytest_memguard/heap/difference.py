@@ -195,7 +195,8 @@ class _Shapes:
         shapes = array("q", [0]) * len(snapshot)
         counts: dict[int, list[int]] = {}
         for node in order[1:]:
-            shape = shapes[node] = self._step(snapshot, node, edges[node], shapes[parents[node]])
+            label = self._label(snapshot, node, edges[node], parents[node])
+            shape = shapes[node] = self._step(shapes[parents[node]], label, _shape_name(snapshot, node))
             if snapshot.is_object[node]:
                 total = counts.setdefault(shape, [0, 0])
                 total[0] += 1
@@ -207,12 +208,13 @@ class _Shapes:
         above = snapshot.dominators[node]
         return 0 if above >= 0 and shapes[above] == shape else snapshot.retained[node]
 
-    def _step(self, snapshot: HeapSnapshot, node: int, edge: int, parent: int) -> int:
-        name = snapshot.type_name(node)
-        from_root = not snapshot.is_object[node] or (name == "module" and self._steps[parent][1] == "(modules)")
-        label = "" if from_root else _step_label(snapshot, edge)
-        if name in ("module", "class"):
-            name = snapshot.name(node)
+    @staticmethod
+    def _label(snapshot: HeapSnapshot, node: int, edge: int, parent: int) -> str:
+        """Return what leads to a node; a module below a root is called by its own name, as are roots and frames."""
+        below_root = snapshot.type_name(node) == "module" and not snapshot.is_object[parent]
+        return "" if below_root or not snapshot.is_object[node] else _step_label(snapshot, edge)
+
+    def _step(self, parent: int, label: str, name: str) -> int:
         if self._steps[parent] == (label, name) and label:
             return parent
         key = (parent, label, name)
@@ -222,6 +224,12 @@ class _Shapes:
             self._parents.append(parent)
             self._steps.append((label, name))
         return shape
+
+
+def _shape_name(snapshot: HeapSnapshot, node: int) -> str:
+    """Return the type of a node; modules and classes are told apart by name."""
+    name = snapshot.type_name(node)
+    return snapshot.name(node) if name in {"module", "class"} else name
 
 
 def _step_label(snapshot: HeapSnapshot, edge: int) -> str:

@@ -27,9 +27,9 @@ _CHUNK = NODE_FIELDS * 4096
 _STRINGS_AT_ONCE = 4096
 
 
-def part_of(path: Path, process: int) -> Path:
-    """Return the file beside *path* in which a process writes until it is whole."""
-    return path.with_name(f".{path.name}.{process}.part")
+def part_of(path: Path) -> Path:
+    """Return a new name beside *path*, for the file until it is whole."""
+    return path.with_name(f".memguard-{os.urandom(6).hex()}.part")
 
 
 def save(graph: Graph, path: Path, part: Path, *, native_bytes: int = 0) -> int:

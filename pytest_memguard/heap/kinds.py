@@ -49,7 +49,7 @@ from pytest_memguard.heap.layout import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Kind", "Kinds", "own_dictionary_of_class"]
+__all__ = ["Kind", "Kinds", "is_static"]
 
 _LONGEST_VALUE = 200
 _LARGEST_SHOWN = 10**40
@@ -59,9 +59,12 @@ _TYPE_DICT: Any = type.__dict__["__dict__"]
 _MODULE_DICT: Any = vars(ModuleType)["__dict__"]
 _BASES: Any = type.__dict__["__bases__"]
 _BASE: Any = type.__dict__["__base__"]
+_FLAGS: Any = type.__dict__["__flags__"]
 
 #: Python 3.11 and 3.12, and 3.13 and later: a dictionary of attributes is made when it is first asked for.
+_HEAP_TYPE = 1 << 9
 _MANAGED_DICT, _INLINE_VALUES = 1 << 4, 1 << 2
+_SHOWING = identities(MemberDescriptorType, GetSetDescriptorType)
 _C_METHODS = identities(MethodDescriptorType, WrapperDescriptorType)
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _FRAME_OF = dict(zip(map(id, _SUSPENDED), ("gi_frame", "cr_frame", "ag_frame"), strict=True))
@@ -121,6 +124,11 @@ class Kinds:
             found = self._known[id(kind)] = make(kind)
         return found
 
+    def forget(self) -> None:
+        """Drop all kinds, whose methods hold this: nothing shall be left for the collector."""
+        self._known.clear()
+        self._special.clear()
+
     # -- leaves ------------------------------------------------------------------------------------------------------
 
     def _string(self, _: type) -> Kind:
@@ -148,7 +156,7 @@ class Kinds:
     def _object(self, kind: type) -> Kind:
         size = _size_of(kind)
         if issubclass(kind, type):
-            return Kind(OBJECT, "", _class_name, _class_edges, own_dictionary_of_class, size)
+            return Kind(OBJECT, "", _class_name, _class_edges, _own_dictionary_of_class, size)
         if issubclass(kind, ModuleType):
             edges = _Attributes(kind, _MODULE_DICT.__get__, contents=None)
             return Kind(OBJECT, "", _module_name, edges, _MODULE_DICT.__get__, size)
@@ -157,7 +165,7 @@ class Kinds:
         if special is not None:
             return Kind(OBJECT, name, None, special, None, size)
         contents = self._contents(kind)
-        if contents is not None and kind.__flags__ & 1 << 9 == 0:  # made in C: there is nothing but the contents
+        if contents is not None and is_static(kind):  # made in C: there is nothing but the contents
             return Kind(OBJECT, name, None, contents, None, size)
         owned = self._dictionary(kind)
         return Kind(OBJECT, name, None, _Attributes(kind, owned, contents), owned, size)
@@ -195,7 +203,7 @@ class Kinds:
                 yield INTERNAL, "key", key
 
     def _key(self, key: object) -> str:
-        if self._values and type(key) in _PLAIN:
+        if self._values and id(type(key)) in _PLAIN:
             return _number_text(key)
         return f"<{qualified_name(type(key))} key>"
 
@@ -204,11 +212,11 @@ class Kinds:
         descriptor = class_attribute(kind, "__dict__")
         if type(descriptor) is not GetSetDescriptorType:
             return None
-        lazy = sys.version_info >= (3, 11) and kind.__flags__ & (_MANAGED_DICT | _INLINE_VALUES)
+        lazy = sys.version_info >= (3, 11) and _FLAGS.__get__(kind) & (_MANAGED_DICT | _INLINE_VALUES)
         return None if lazy and not self._disposable else _Dictionary(descriptor)
 
 
-_PLAIN = (int, float, complex, bool)
+_PLAIN = identities(int, float, complex, bool)
 _ORDERED = (list, tuple, deque)
 
 
@@ -300,7 +308,7 @@ class _Attributes:
 def _descriptors(kind: type) -> Iterator[tuple[str, Any]]:
     for base in mro(kind):
         for name, descriptor in class_names(base):
-            shown = type(descriptor) in (MemberDescriptorType, GetSetDescriptorType) and not name.startswith("__")
+            shown = id(type(descriptor)) in _SHOWING and not name.startswith("__")
             if shown and may_be_asked(base, descriptor):
                 yield name, descriptor
 
@@ -357,7 +365,7 @@ def _function_edges(one: Any) -> Iterator[Edge]:  # noqa: ANN401 - FunctionType,
 
 
 def _class_edges(one: type) -> Iterator[Edge]:
-    owned = own_dictionary_of_class(one)
+    owned = _own_dictionary_of_class(one)
     done = {id(owned)}
     for key, value in list(_TYPE_DICT.__get__(one).items()):
         done.add(id(value))
@@ -367,7 +375,12 @@ def _class_edges(one: type) -> Iterator[Edge]:
     yield from _referents(one, names, "ref", INTERNAL, done)
 
 
-def own_dictionary_of_class(one: type) -> dict[Any, Any] | None:
+def is_static(one: type) -> bool:
+    """Whether a class is made in C once and for all; the collector does not list those."""
+    return not _FLAGS.__get__(one) & _HEAP_TYPE
+
+
+def _own_dictionary_of_class(one: type) -> dict[Any, Any] | None:
     """Return the dictionary behind the read-only view that a class shows of its attributes."""
     found = _get_referents(_TYPE_DICT.__get__(one))
     return found[0] if found and type(found[0]) is dict else None

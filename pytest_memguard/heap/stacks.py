@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,14 +54,18 @@ def read_stacks() -> Stacks:
     """Read the local variables of every thread, without the calls of this package that led here."""
     stacks: list[Stack] = []
     running: set[int] = set()
-    left = _MOST_FRAMES
-    for thread, top in sys._current_frames().items():  # noqa: SLF001 - documented, "for debugging"
-        calls = list(_calls(top))
-        running.update(map(id, calls))
-        theirs = [call for call in calls if not _is_ours(call)][: min(_DEEPEST, left)]
-        left -= len(theirs)
-        stacks.append(Stack(thread, tuple(Frame(_name(call), _variables(call)) for call in theirs)))
+    left, top = _MOST_FRAMES, None
+    for thread, top in sys._current_frames().items():  # noqa: SLF001 - documented; see below
+        running.update(map(id, _calls(top)))
+        stacks.append(Stack(thread, _frames(top, min(_DEEPEST, left))))
+        left -= len(stacks[-1].frames)
+    del top  # one of them is the frame of this call, which would hold itself
     return Stacks(tuple(stacks), frozenset(running))
+
+
+def _frames(top: FrameType, most: int) -> tuple[Frame, ...]:
+    theirs = islice((call for call in _calls(top) if not _is_ours(call)), most)
+    return tuple(Frame(_name(call), _variables(call)) for call in theirs)
 
 
 def _calls(top: FrameType | None) -> Iterator[FrameType]:

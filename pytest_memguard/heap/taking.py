@@ -88,12 +88,12 @@ def write(  # noqa: PLR0913 - what is shown, and four limits
 
     """
     file = Path(path)
-    if file.exists() and not file.is_file():
+    if os.path.lexists(file) and not file.is_file():
         raise _cannot(file, "it is not a regular file")
     why_not = cannot_fork() if fork else "no copy was wanted"
     budget = Budget(max_objects, max_seconds)
     started = time.perf_counter()
-    part = part_of(file, os.getpid())
+    part = part_of(file)
     stacks = read_stacks()
     stacks_s = time.perf_counter() - started
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.heap.addresses import NONE, PAGE_BITS, SKIPPED, SLOT_BITS, SLOT_MASK, Addresses
-from pytest_memguard.heap.kinds import Kind, Kinds
+from pytest_memguard.heap.kinds import Kind, Kinds, is_static
 from pytest_memguard.heap.layout import EDGE_FIELDS, ELEMENT, NODE_FIELDS, Edge
 from pytest_memguard.heap.traces import Traces
 
@@ -36,7 +36,6 @@ _LARGEST_SIZE = 0xFFFFFFFF
 _CLOCK_MASK = 1023
 #: So many objects are asked at once for what they hold.
 _BATCH = 512
-_HEAP_TYPE = 1 << 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +199,7 @@ class Walk:
                 self._hurry("stopped at the limit of memory")
                 describe(one, place)
         self.first.append(len(self.edges))
+        self._kinds.forget()
 
     def _hurry(self, why: str) -> None:
         """From now on make nodes only, of the objects that are known already."""
@@ -269,7 +269,7 @@ def _static_classes() -> list[type]:
         if id(one) not in seen:
             seen.add(id(one))
             todo += type.__subclasses__(one)
-            if not one.__flags__ & _HEAP_TYPE:
+            if is_static(one):
                 found.append(one)
     return found
 
