@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import RunResult
 
 __all__ = [
-    "FOLDER", "baseline_names", "commit_of", "environment", "find_baseline", "loads", "read", "save_baseline",
-    "write", "write_whole",
+    "FOLDER", "baseline_names", "commit_of", "environment", "find_baseline", "loads", "memory_limit", "read",
+    "save_baseline", "write", "write_whole",
 ]  # fmt: skip
 
 #: Below the root folder of the suite; baselines in it belong in version control.
@@ -237,7 +237,7 @@ def environment() -> dict[str, Any]:
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "cpu_count": os.cpu_count(),
         "pytest": packages.get("pytest"),
-        "memory_limit_bytes": _memory_limit(),
+        "memory_limit_bytes": memory_limit(),
         "packages": packages,
     }
 
@@ -306,7 +306,7 @@ def _allocator() -> str:
     return "+".join([python, *dict.fromkeys(loaded)])
 
 
-def _memory_limit() -> int | None:
+def memory_limit() -> int | None:
     """Return the least limit of the control groups that this process is in, version 2 or 1; None without one."""
     limits = [limit for file in _limit_files() if (limit := _limit_in(file)) is not None]
     return min(limits, default=None)

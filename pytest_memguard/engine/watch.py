@@ -7,6 +7,7 @@ read as growth of the subject.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.ladder import HURRIED_CLIMB, Act, Plan, Step, advance
-from pytest_memguard.core.values import THREADS, Holder, Phase, Readings
+from pytest_memguard.core.units import Unit, amount
+from pytest_memguard.core.values import RSS, THREADS, Holder, Phase, Readings
 from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
 
@@ -33,16 +35,18 @@ _UNSEEN = Holder()  # one for all: ten thousand clean tests share it
 @dataclass(frozen=True, slots=True)
 class Budget:
     """
-    Seconds that a measurement may take.
+    Seconds and memory that a measurement may take.
 
     Attributes:
         total_s: After this it ends, undecided if need be.
         patience_s: After this it is decided early, on fewer runs.
+        memory_bytes: Once the process has grown by this it ends as well; what would get there is decided early.
 
     """
 
     total_s: float = 30.0
     patience_s: float = 2.0
+    memory_bytes: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,9 @@ class Watch:
     _began_s: float = 0.0
     _count_threads: Callable[[], int] = int
     _threads: int = 0
+    _count_memory: Callable[[], int] = int
+    _memory: int = 0
+    _screened: int = 0
     _grace_s: float = settle.THREAD_GRACE_S
     _looked_at: int = 0
     _end: Step | None = None
@@ -107,8 +114,8 @@ class Watch:
                 holder = self._climb_the_ladder()
             except SubjectFailed as error:
                 failure = f"run {self.recorder.run_count[0] + 2} {error}"
-            except _OverBudget:
-                failure = f"over the budget of {self.budget.total_s:g} s after {self.recorder.run_count[0] + 1} runs"
+            except _OverBudget as error:
+                failure = f"over the budget of {error} after {self.recorder.run_count[0] + 1} runs"
                 over_budget = True
             finally:
                 self._stop_looking()
@@ -128,6 +135,8 @@ class Watch:
             self.plan = replace(self.plan, racy=True)
         holder: Holder | None = None
         act, phase, times = self._next(holder)
+        self._count_memory = recorder.counter(RSS)
+        self._memory, self._screened = self._count_memory(), recorder.run_count[0]
         while act is not Act.STOP:
             if act is Act.LOOK:
                 holder = self._begin_looking()
@@ -151,12 +160,19 @@ class Watch:
         return step.act, step.phase, step.times
 
     def _hurry(self) -> None:
-        spent = self.clock() - self._began_s
         climbed = self.recorder.phase_count(Phase.CLIMB) - 1
         # A short ladder may be in its confirmation by then: cut shorter, that would have gone past its end.
         still_climbs = 0 <= climbed <= HURRIED_CLIMB and not self.recorder.phase_count(Phase.CONFIRM)
-        if still_climbs and spent > self.budget.patience_s and not self.plan.hurried:
+        too_slow = self.clock() - self._began_s > self.budget.patience_s
+        too_large = self._grown_a_run() * self.plan.max_runs > self.budget.memory_bytes
+        if still_climbs and (too_slow or too_large) and not self.plan.hurried:
             self.plan = replace(self.plan, hurried=True)
+
+    def _grown_a_run(self) -> float:
+        grown = self._count_memory() - self._memory
+        if grown > self.budget.memory_bytes:
+            raise _OverBudget(f"{amount(self.budget.memory_bytes, Unit.BYTE)} of memory")
+        return grown / max(1, self.recorder.run_count[0] - self._screened)
 
     # -- one run, one reading -----------------------------------------------------------------------------------------
 
@@ -178,7 +194,7 @@ class Watch:
         runs = self.recorder.run_count
         for _ in repeat(None, self.plan.batch):
             if self.clock() - self._began_s > self.budget.total_s:
-                raise _OverBudget
+                raise _OverBudget(f"{self.budget.total_s:g} s")
             self.subject.run()
             runs[0] += 1
 
@@ -262,7 +278,7 @@ class Watch:
 
 
 class _OverBudget(Exception):  # noqa: N818 - names what happened
-    """The budget is spent; never leaves this module."""
+    """The budget that the message names is spent; never leaves this module."""
 
 
 def _voluntary_switches() -> int:

@@ -14,11 +14,11 @@ from pytest_memguard.core.values import GC_OBJECTS, THREADS, Level, SubjectResul
 from pytest_memguard.engine import settle
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
-from pytest_memguard.engine.watch import Budget, Watch
+from pytest_memguard.engine.watch import Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import baselines, guarding, repeat, surroundings
 from pytest_memguard.plugin.explaining import about_function
-from pytest_memguard.plugin.plans import PATIENCE_S, plan_for
+from pytest_memguard.plugin.plans import budget_for, plan_for
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class MemoryGuard:
     def _measured(self, subject: _CallableSubject) -> Record:
         settings = guarding.start(self._request.config).settings
         plan = plan_for(settings, self._mark, curious=True)
-        budget = Budget(settings.budget_s, min(PATIENCE_S, settings.budget_s / 4))
+        budget = budget_for(settings.budget_s)
         with self._surrounded():
             return Watch(
                 subject,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_memguard import marks
+from pytest_memguard import marks, store
 from pytest_memguard.core.ladder import Plan
 from pytest_memguard.core.policies import readings_needed
+from pytest_memguard.engine.watch import Budget
 
 if TYPE_CHECKING:
     from pytest_memguard.config import Settings
 
-__all__ = ["PATIENCE_S", "SCREENS", "Credit", "plan_for"]
+__all__ = ["PATIENCE_S", "SCREENS", "Credit", "budget_for", "plan_for"]
 
 #: Repeats of a test that never grows, by mode.
 SCREENS = {"quick": 2, "standard": 4, "deep": 16, "native": 2}
@@ -47,6 +49,18 @@ def plan_for(settings: Settings, mark: marks.MarkSettings | None, *, curious: bo
         allow=mark.allow if mark is not None else (),
         metrics=mark.metrics if mark is not None else (),
     )
+
+
+@functools.cache
+def budget_for(total_s: float) -> Budget:
+    """Return how long a test may be measured, and how much memory it may fill: half of what was free at first."""
+    import psutil  # noqa: PLC0415 - heavy; only where a test is checked
+
+    free = psutil.virtual_memory().available
+    limit = store.memory_limit()
+    if limit is not None:
+        free = min(free, limit - psutil.Process().memory_info().rss)
+    return Budget(total_s, min(PATIENCE_S, total_s / 4), max(0.0, free / 2))
 
 
 class Credit:

@@ -21,13 +21,13 @@ from pytest_memguard.core.ladder import Plan, advance, is_pressing
 from pytest_memguard.core.values import Control, Level, SubjectResult
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
-from pytest_memguard.engine.watch import Budget, Record, Watch
+from pytest_memguard.engine.watch import Record, Watch
 from pytest_memguard.errors import LeakError, SubjectFailed
 from pytest_memguard.plugin import baselines, ci, limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.explaining import Explaining, about_item
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
-from pytest_memguard.plugin.plans import PATIENCE_S, SCREENS, Credit, plan_for
+from pytest_memguard.plugin.plans import SCREENS, Credit, budget_for, plan_for
 from pytest_memguard.plugin.status import StatusLine
 from pytest_memguard.plugin.surroundings import drop_doctest_globals, keep_doctest_globals
 from pytest_memguard.renderers import terminal
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.config import Settings
     from pytest_memguard.core.ports import ChunkCache
+    from pytest_memguard.engine.watch import Budget
     from pytest_memguard.plugin.guarding import Guarding
 
 __all__ = ["Guard"]
@@ -324,9 +325,9 @@ class Guard:
 
     def _budget(self) -> Budget:
         # What comes after repeats have taken many times the plain run is decided on fewer runs.
-        total_s, guarding = self._settings.budget_s, self._guarding
-        hurried = guarding.repeat_s > _DEAR * guarding.plain_s + _DEAR_S
-        return Budget(total_s, 0.0 if hurried else min(PATIENCE_S, total_s / 4))
+        budget = budget_for(self._settings.budget_s)
+        hurried = self._guarding.repeat_s > _DEAR * self._guarding.plain_s + _DEAR_S
+        return replace(budget, patience_s=0.0) if hurried else budget
 
     def _judged(self, record: Record, identity: Identity, item: pytest.Item) -> SubjectResult:
         if record.step.end == "confirmed" and self._control is None:

@@ -16,7 +16,7 @@ from pytest_memguard import registry
 from pytest_memguard.core import ladder
 from pytest_memguard.core.ladder import Plan
 from pytest_memguard.core.ports import HolderCheck, Subject
-from pytest_memguard.core.values import BLOCKS, FDS, THREADS, Holder, Level, Metric, Phase
+from pytest_memguard.core.values import BLOCKS, FDS, RSS, THREADS, Holder, Level, Metric, Phase
 from pytest_memguard.core.verdict import judge, rejudge
 from pytest_memguard.engine import settle, watch
 from pytest_memguard.engine.recorder import Recorder
@@ -87,6 +87,11 @@ def _waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def script(values: Sequence[int] = LEAK, metric: Metric = BLOCKS, **options: object) -> Script:
     """Return a subject with one counter."""
     return Script(ScriptedProbe({metric: values}), **options)  # type: ignore[arg-type]
+
+
+def heavy_script() -> Script:
+    """Return a subject that leaks a thousand bytes of resident memory with each block."""
+    return Script(ScriptedProbe({BLOCKS: LEAK, RSS: [1_000 * blocks for blocks in LEAK]}))
 
 
 def watching(subject: Script, plan: Plan = PLAN, **options: object) -> Watch:
@@ -192,6 +197,22 @@ def test_a_quick_subject_is_not_hurried() -> None:
     record = watching(script(run_s=[2.0, 0.0]), budget=Budget(patience_s=2.0)).measure()
 
     assert record.plan == PLAN
+
+
+@pytest.mark.parametrize(("spare", "hurried"), [(65 * 1000, False), (65 * 1000 - 1, True)])
+def test_a_subject_that_would_fill_the_memory(spare: int, hurried: bool) -> None:  # noqa: FBT001 - a parameter
+    """One that would pass the budget of memory on the whole ladder is decided on fewer runs."""
+    record = watching(heavy_script(), budget=Budget(memory_bytes=spare)).measure()
+
+    assert (record.plan.hurried, record.step.end) == (hurried, "confirmed")
+
+
+def test_over_the_budget_of_memory() -> None:
+    """A subject that has filled its memory is not run again: it is growing."""
+    record = watching(heavy_script(), budget=Budget(memory_bytes=10_000)).measure()
+
+    assert (record.over_budget, verdict_of(record)) == (True, Level.GROWING)
+    assert record.failure.startswith("over the budget of 9.8 KiB of memory after ")
 
 
 def test_a_subject_that_is_slow_too_late() -> None:
