@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 
+from pytest_memguard.demo import dashboard
 from pytest_memguard.demo.api import Operation, refusals, routes
 from pytest_memguard.demo.feed import Feed, feed_routes
 from pytest_memguard.demo.openapi import document
@@ -197,8 +197,4 @@ def build(settings: DemoSettings, ending: Callable[[], bool] = bool) -> ASGIApp:
 
 
 async def _front(_request: Request) -> Response:
-    """Return the dashboard, or where to look while there is none."""
-    if importlib.util.find_spec("pytest_memguard.demo.dashboard") is None:
-        return JSONResponse({"service": "memguard demo", "openapi": "/openapi.json", "leaks": "/api/leaks"})
-    page: str = importlib.import_module("pytest_memguard.demo.dashboard").page()
-    return HTMLResponse(page)
+    return HTMLResponse(dashboard.page(), headers=dashboard.headers())

@@ -22,6 +22,11 @@ class Observation:
         self._began_s = float("-inf")
         self._entries: dict[str, int] = {}
 
+    @property
+    def began_s(self) -> float:
+        """When it began, by the clock of the readings; minus infinity where all of them count."""
+        return self._began_s
+
     def begin(self) -> None:
         """Forget what was read so far."""
         self._began_s = self._guard.current.time_s

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pytest_memguard.demo import dashboard
 from pytest_memguard.demo.counters import Counters
 from pytest_memguard.demo.observation import Observation
 from pytest_memguard.demo.shop import Shop
@@ -229,6 +230,9 @@ class Service:
             "requests": {"total": guard.requests},
             "switches": plain(self.switches.states()),
             "verdict": plain(await asyncio.to_thread(self.observation.detect)),
+            "judgedSince": plain(self.observation.began_s),
+            "guarded": self.settings.guarded,
+            **dashboard.shown(guard),
         }
 
 
