@@ -18,6 +18,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,15 +91,13 @@ def measure(
     """
     steps = steps_of(scenario)
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    read: list[dict[str, list[float]]] = [{} for _ in steps]
     traces = (False, True) if any(service.agent for service in scenario.services) else (False,)
-    for number in range(1, runs + 1):
-        for traced in traces:
-            what = "what it keeps" if traced else "what it takes"
-            passing = _Pass(scenario, traced=traced)
-            for at, amounts in enumerate(passing.through(steps, lambda name: tell(f"{number}/{runs} {what}: {name}"))):  # noqa: B023 - it is called at once
-                for name, value in amounts.items():
-                    read[at].setdefault(name, []).append(value)
+    read: list[dict[str, list[float]]] = [{} for _ in steps]
+    for number, traced in product(range(1, runs + 1), traces):
+        tell(f"{number} of {runs}: what it {'keeps' if traced else 'takes'}")
+        for found, amounts in zip(read, _Pass(scenario, traced=traced).through(steps, tell), strict=True):
+            for name, value in amounts.items():
+                found.setdefault(name, []).append(value)
     return Footprint(
         scenario=scenario.name,
         hash=scenario.hash,
@@ -132,7 +131,7 @@ class _Pass:
                 self._ask("trace", frames=1)
             before = self._kept() if self._traced else {}
             for step in steps:
-                tell(step.name)
+                tell(f"  {step.name}")
                 if step.module:
                     yield self._imported(step.module)
                     continue
@@ -177,15 +176,10 @@ class _Pass:
             engine="builtin",
         )
         result = asyncio.run(Driver(spec).run())
-        failed = (
-            result.requests
-            - result.completed
-            + sum(number for kind, number in result.errors.items() if kind.startswith("status"))
-        )
-        if result.stopped or failed > _MOST_ERRORS * result.requests:
+        if result.stopped or result.error_share > _MOST_ERRORS:
             kinds = ", ".join(f"{kind}: {number}" for kind, number in result.errors.items())
             died = "".join(f"; {service.name} {service.died}" for service in self._services if service.died)
-            why = result.stopped or f"{failed} of {result.requests} requests failed ({kinds})"
+            why = result.stopped or f"{result.failed} of {result.requests} requests failed ({kinds})"
             raise CouldNotRun(f"{step.name}: {why}{died}")
 
     def _imported(self, module: str) -> Amounts:
