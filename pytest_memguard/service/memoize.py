@@ -9,7 +9,7 @@ import weakref
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pytest_memguard.service.caches import BoundedCache, OwnedKey
+from pytest_memguard.service.bounded import BoundedCache, OwnedKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
