@@ -31,7 +31,7 @@ guarded, idle_s = sys.argv[1] == "guarded", float(sys.argv[2])
 guard, judge_s = None, 0.0
 if guarded:
     from pytest_memguard.service import watch
-    from pytest_memguard.service.monitor import Reading
+    from pytest_memguard.service.readings import Reading
 
     guard = watch(environ={}, limit_bytes="8 GiB", platform="default", interval_s=5)
     monitor = guard._monitor

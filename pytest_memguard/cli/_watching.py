@@ -27,7 +27,7 @@ from pytest_memguard.core.values import (
     Verdict,
 )
 from pytest_memguard.service.detection import LEAKS, Detection, detect
-from pytest_memguard.service.monitor import GcStats, Reading
+from pytest_memguard.service.readings import GcStats, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,8 +114,7 @@ class Track:
         # As many as there are agents' answers: a process has none until its interpreter runs.
         inside = [pair for pair in readings if pair[1].has_agent]
         judged = inside if len(inside) * 2 > len(readings) else readings
-        # Our readings are kept here and not in the process, so nothing is to be held against them: see detect.
-        detection = detect([_as_reading(*pair) for pair in judged], taken=2 * len(judged))
+        detection = detect([_as_reading(*pair) for pair in judged])
         has_agent = judged is inside
         length_s = readings[-1][0] - readings[0][0]
         return SubjectResult(

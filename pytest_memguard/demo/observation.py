@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from pytest_memguard.service.detection import CacheFill, detect
-
 if TYPE_CHECKING:
-    from pytest_memguard.service.caches import CacheStatistics
     from pytest_memguard.service.detection import Detection
     from pytest_memguard.service.guard import Guard
 
@@ -19,8 +17,7 @@ class Observation:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._began_s = float("-inf")
-        self._entries: dict[str, int] = {}
+        self._began_s = -math.inf
 
     @property
     def began_s(self) -> float:
@@ -30,20 +27,7 @@ class Observation:
     def begin(self) -> None:
         """Forget what was read so far."""
         self._began_s = self._guard.current.time_s
-        self._entries = {cache.name: cache.entries for cache in self._guard.caches.statistics()}
 
     def detect(self) -> Detection:
         """Return the verdict on what was read since."""
-        history = self._guard.history
-        readings = tuple(reading for reading in history if reading.time_s > self._began_s)
-        return detect(
-            readings,
-            limit_bytes=self._guard.limit.bytes,
-            caches=[self._fill(cache) for cache in self._guard.caches.statistics()],
-            taken=len(history),
-        )
-
-    def _fill(self, cache: CacheStatistics) -> CacheFill:
-        added = cache.entries - self._entries.get(cache.name, 0)
-        taken = cache.bytes * added // cache.entries if cache.entries else 0
-        return CacheFill(cache.name, added, cache.size - cache.entries, taken)
+        return self._guard.detect(self._began_s)

@@ -3,9 +3,14 @@ A guard for a web service in production: it watches the memory of its own proces
 
     from pytest_memguard.service import watch
 
-    app = watch(app)  # an ASGI or a WSGI application
+    app = watch(app, token="...")  # an ASGI or a WSGI application; settings here, or as MEMGUARD_<KEY>
+    app.guard.health()  # and detect(), metrics(), collect(), snapshot("before")
 
-Runs without pytest.
+    @app.guard.caches.cached("prices", size=500, ttl_s=60)  # bounded, and cut when memory is short
+    def price(item): ...
+
+`watch()` alone returns the guard of a process that serves nothing. Runs without pytest; needs the extra ``[service]``.
+All settings and endpoints: docs/reference/service-guard.md.
 """
 
 from __future__ import annotations
@@ -15,8 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_memguard.service.asgi import MemguardASGI
     from pytest_memguard.service.caches import Caches
-    from pytest_memguard.service.guard import Guard, watch
+    from pytest_memguard.service.guard import Guard
     from pytest_memguard.service.pool import ObjectPool
+    from pytest_memguard.service.watching import watch
     from pytest_memguard.service.wsgi import MemguardWSGI
 
 __all__ = ["Caches", "Guard", "MemguardASGI", "MemguardWSGI", "ObjectPool", "watch"]
@@ -27,7 +33,7 @@ _PLACES = {
     "MemguardASGI": "asgi",
     "MemguardWSGI": "wsgi",
     "ObjectPool": "pool",
-    "watch": "guard",
+    "watch": "watching",
 }
 
 

@@ -10,7 +10,7 @@ from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THRE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["more_load", "more_time", "reason", "recommendations", "too_few"]
+__all__ = ["GARBAGE", "more_load", "more_time", "reason", "recommendations", "too_few"]
 
 _NAMES = {
     BLOCKS: "memory blocks of the interpreter (blocks)",
@@ -28,6 +28,7 @@ _WHAT = {
     "cache_filling": "{name}: {rate}, {why}",
     "load": "{name} follows the load, and does not grow once the load is taken out",
 }
+GARBAGE = "what grew was garbage in cycles: a full collection has just freed it"
 _SEE = {
     BLOCKS: "Blocks grow: take two heap snapshots a few hundred requests apart and compare them with `memguard diff`; "
     "what grew names its holder.",

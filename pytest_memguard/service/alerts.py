@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pytest_memguard.service.detection import Detection
-    from pytest_memguard.service.monitor import GcStats, Reading
+    from pytest_memguard.service.readings import GcStats, Reading
 
 __all__ = [
     "KINDS", "RECOVERED", "Alert", "Alerts", "OpenTelemetry", "Rules", "Sink", "StatsD", "Webhook", "to_callback",

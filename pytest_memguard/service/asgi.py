@@ -81,12 +81,8 @@ class MemguardASGI:
         mount: str = scope.get("root_path", "")
         if mount:
             path = path.removeprefix(mount)
-        if gate.concerns(path):
-            endpoint = gate.endpoint(path)
-            response = gate.turned_away(path) if endpoint is None else await self._answer(scope, receive, endpoint)
-            if response is not None:
-                await _respond(send, response, with_body=scope["method"] != "HEAD")
-                return
+        if gate.concerns(path) and await self._answered(scope, receive, send, path):
+            return
         if gate.shows_headers:
             send = _with_headers(send, gate)
         sample = gate.sampler.enter()
@@ -105,6 +101,18 @@ class MemguardASGI:
                 gate.guard.count_request("", None)
             else:
                 gate.count(cost_bytes, scope["method"], path, _route(scope, mount), found=found)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, path: str) -> bool:
+        """Answer a request to an endpoint, or turn one away; return whether it was either."""
+        endpoint = self._gate.endpoint(path)
+        if endpoint is None:
+            response = self._gate.turned_away(path)
+        else:
+            response = await self._answer(scope, receive, endpoint)
+        if response is None:
+            return False
+        await _respond(send, response, with_body=scope["method"] != "HEAD")
+        return True
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follow the lifespan of the application, or stand in for one that has none."""

@@ -9,6 +9,7 @@ idle night look the same there. Everything else is judged over time.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,14 +18,13 @@ from pytest_memguard.core.floors import WINDOWS
 from pytest_memguard.core.policies import Context, combine, correlation, growth, points
 from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric
 from pytest_memguard.service import advice
+from pytest_memguard.service.fills import CacheFill
 from pytest_memguard.service.tracks import LIVE_FROM_S, Span, Track, interval, long_view, recent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from pytest_memguard.service.readings import Reading
 
-    from pytest_memguard.service.monitor import Reading
-
-__all__ = ["LEAKS", "VERDICTS", "CacheFill", "Detection", "detect"]
+__all__ = ["LEAKS", "VERDICTS", "CacheFill", "CacheFills", "Detection", "detect"]
 
 VERDICTS = ("none", "leak_python", "leak_native", "fragmentation", "cache_filling", "load", "restart", "needs_data")
 #: Those that somebody must look at.
@@ -49,14 +49,8 @@ _FEW_STEPS = 3
 _HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class CacheFill:
-    """What one bounded cache did in the window: entries *added*, *room* for more, and the bytes that they took."""
-
-    name: str
-    added: int
-    room: int
-    bytes: int
+#: Returns what the known bounded caches did since a time.
+CacheFills = Callable[[float], Sequence[CacheFill]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +69,7 @@ class Detection:
         reason: The verdict in words.
         recommendations: What to do, a sentence each.
         needs_s: How long to wait for a verdict; None where there is one.
+        collected: Whether garbage is known not to be what grows: a full collection ran meanwhile.
 
     """
 
@@ -88,6 +83,7 @@ class Detection:
     reason: str
     recommendations: tuple[str, ...]
     needs_s: float | None = None
+    collected: bool = True
 
     @property
     def leaks(self) -> bool:
@@ -95,13 +91,17 @@ class Detection:
         return self.verdict in LEAKS
 
 
+def _no_caches(_: float) -> Sequence[CacheFill]:
+    return ()
+
+
 def detect(
     window: Sequence[Reading],
     *,
     limit_bytes: float | None = None,
     now_s: float | None = None,
-    caches: Sequence[CacheFill] = (),
-    taken: int | None = None,
+    caches: CacheFills = _no_caches,
+    garbage: Mapping[Metric, float] | None = None,
 ) -> Detection:
     """
     Judge the readings of a service.
@@ -113,9 +113,9 @@ def detect(
         window: Shape (n,), the oldest first; may be denser at the end.
         limit_bytes: The memory limit; None where there is none.
         now_s: By the clock of the readings; a wait is counted from here. None for the time of the last one.
-        caches: What the known bounded caches did meanwhile.
-        taken: How many readings were ever taken; None for those of the window. As long as a window fills, it keeps
-            memory itself, and that is not held against the service.
+        caches: Asked for what the bounded caches did since the first of the readings that are judged.
+        garbage: What a full collection has freed since the last reading, by counter; it is taken to have come evenly,
+            and is not held against the service. None where no collection was run for this.
 
     Returns:
         The verdict; never an error, however odd the readings are.
@@ -125,11 +125,9 @@ def detect(
     readings = window[begun:]
     if len(readings) < _READINGS:
         return _too_few(readings, restarted=begun > 0, now_s=now_s)
-    close = recent(readings)
-    before = 0 if taken is None else taken - len(window)
-    span = Span(close, before + len(window) - len(close))
+    span = Span(recent(readings), garbage)
     verdict, track = _verdict(span, caches)
-    long = long_view(readings)
+    long = long_view(readings, garbage)
     if long is not None and track.metric not in _RESOURCES:
         ripe, heavier = _verdict(long, caches)
         if not span.dense or ripe in _MEMORY_GROWS or (ripe == "load" and verdict not in LEAKS):
@@ -152,7 +150,7 @@ def _is_another(before: Reading, after: Reading) -> bool:
     return fewer or after.requests < before.requests or after.time_s < before.time_s
 
 
-def _verdict(span: Span, caches: Sequence[CacheFill]) -> tuple[str, Track]:
+def _verdict(span: Span, caches: CacheFills) -> tuple[str, Track]:
     """Return the verdict and the counter that it speaks of."""
     resources = [span.track(metric) for metric in _RESOURCES]
     for track in resources:
@@ -165,7 +163,7 @@ def _verdict(span: Span, caches: Sequence[CacheFill]) -> tuple[str, Track]:
     return _verdict_without_leak(span, resources + memory)
 
 
-def _memory_verdict(span: Span, lasting: Sequence[Track], caches: Sequence[CacheFill]) -> tuple[str, Track]:
+def _memory_verdict(span: Span, lasting: Sequence[Track], caches: CacheFills) -> tuple[str, Track]:
     metrics = [track.metric for track in lasting]
     lead = lasting[0]
     if metrics == [RSS] and span.has(HEAP):
@@ -185,13 +183,14 @@ def _blocks_follow(span: Span) -> bool:
     return blocks.slope.low > 0 and blocks.total * _HEAP_A_BLOCK >= span.track(HEAP).total
 
 
-def _explained(span: Span, caches: Sequence[CacheFill]) -> bool:
-    """Return whether known caches with room left took at least half of what was added."""
-    filled = sum(cache.bytes for cache in caches if cache.added > 0 and cache.room > 0)
+def _explained(span: Span, caches: CacheFills) -> tuple[str, ...]:
+    """Return the names of the caches with room left that took at least half of what was added, if they did."""
+    filled = [cache for cache in caches(span.times[0]) if cache.explains]
     grown = _BYTES_A_BLOCK * max(0.0, span.track(BLOCKS).total)
     if span.has(HEAP):
         grown += max(0.0, span.track(HEAP).total)
-    return filled > 0 and filled >= _EXPLAINED * grown
+    enough = sum(cache.bytes for cache in filled) >= _EXPLAINED * grown
+    return tuple(cache.name for cache in filled) if enough else ()
 
 
 def _verdict_without_leak(span: Span, tracks: Sequence[Track]) -> tuple[str, Track]:
@@ -236,12 +235,12 @@ def _no_scores() -> dict[str, float]:
     return dict.fromkeys(("points", "correlation", "growth", "calibrated", "any", "all"), 0.0)
 
 
-def _detection(
-    verdict: str, track: Track, span: Span, limit_bytes: float | None, caches: Sequence[CacheFill]
-) -> Detection:
+def _detection(verdict: str, track: Track, span: Span, limit_bytes: float | None, caches: CacheFills) -> Detection:
     per_request, per_hour = track.over_requests, _times(track.over_time, _HOUR_S)
     confidence = _confidence(verdict, track, span)
     limit_s = None if verdict in ("none", "load") else _time_to_limit(span, limit_bytes)
+    filled = _explained(span, caches) if verdict == "cache_filling" else ()
+    was_garbage = verdict == "none" and any(span.garbage.values())
     return Detection(
         verdict=verdict,
         confidence=confidence,
@@ -250,8 +249,9 @@ def _detection(
         per_request=per_request,
         per_hour=per_hour,
         time_to_limit_s=limit_s,
-        reason=advice.reason(verdict, track.metric, per_request, per_hour, tuple(cache.name for cache in caches)),
-        recommendations=advice.recommendations(verdict, track.metric, collected=_collected(span.readings)),
+        reason=advice.GARBAGE if was_garbage else advice.reason(verdict, track.metric, per_request, per_hour, filled),
+        recommendations=advice.recommendations(verdict, track.metric, collected=span.collected),
+        collected=span.collected,
     )
 
 
@@ -264,14 +264,9 @@ def _confidence(verdict: str, track: Track, span: Span) -> float:
         surest.append(_SUREST["none"])
     if not span.live:
         surest.append(_SUREST["short"])
-    if track.metric in (BLOCKS, GC_OBJECTS) and not _collected(span.readings):
+    if track.metric in (BLOCKS, GC_OBJECTS) and not span.collected:
         surest.append(_SUREST["uncollected"])
     return min(odds / (1 + odds), *surest)
-
-
-def _collected(readings: Sequence[Reading]) -> bool:
-    """Return whether the collector went through everything meanwhile."""
-    return readings[-1].gc.collections[2] > readings[0].gc.collections[2]
 
 
 def _policies(track: Track, span: Span, confidence: float, limit_bytes: float | None) -> dict[str, float]:

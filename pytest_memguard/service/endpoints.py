@@ -8,7 +8,6 @@ import hmac
 import json
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -16,13 +15,13 @@ from urllib.parse import parse_qsl
 
 from pytest_memguard.errors import ConfigError, MemguardError
 from pytest_memguard.service.peers import near
+from pytest_memguard.service.settings import SHORTEST_TOKEN
 
 if TYPE_CHECKING:
     from pytest_memguard.service.guard import Guard
 
 __all__ = [
     "BODY_LIMIT_BYTES",
-    "SHORTEST_TOKEN",
     "Response",
     "answer",
     "bearer",
@@ -37,10 +36,6 @@ _log = logging.getLogger(__name__)
 
 #: A body holds one name, if anything.
 BODY_LIMIT_BYTES = 4096
-#: Fewer bytes than that do not open the endpoints: a token is all that keeps others out.
-SHORTEST_TOKEN = 16
-
-_SAFE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}")
 _MOST_FIELDS = 8
 
 
@@ -248,8 +243,6 @@ def _emergency(guard: Guard, _: str) -> Response:
 
 def _snapshot(guard: Guard, name: str) -> Response:
     name = name or time.strftime("snapshot-%Y%m%d-%H%M%S", time.gmtime())
-    if not _SAFE_NAME.fullmatch(name):
-        raise _Refused(400, "name: up to 64 letters, digits, '-', '_' and single dots, the first a letter or digit")
     try:
         path = guard.snapshot(name)
         size_bytes = path.stat().st_size
@@ -261,8 +254,7 @@ def _snapshot(guard: Guard, name: str) -> Response:
 
 
 def _caches(guard: Guard, _: str) -> Response:
-    caches = guard.caches
-    return _json(200, {"caches": [caches.get(name).statistics() for name in caches.names()]})
+    return _json(200, {"caches": guard.caches.statistics()})
 
 
 def _clear(guard: Guard, name: str) -> Response:

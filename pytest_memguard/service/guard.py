@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
 import os
-import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.units import Unit, amount, duration
-from pytest_memguard.errors import ConfigError
 from pytest_memguard.service.costs import RouteCosts, kept_bytes
 from pytest_memguard.service.ending import Ending
 from pytest_memguard.service.health import final_report, health
+from pytest_memguard.service.judgement import Judgement
 from pytest_memguard.service.limits import used_bytes
 from pytest_memguard.service.locks import fork_safe_lock
-from pytest_memguard.service.monitor import Monitor, Reader, Reading
+from pytest_memguard.service.monitor import Monitor, Reader
 from pytest_memguard.service.pressure import Pressure, next_level
 from pytest_memguard.service.relief import Relief
 from pytest_memguard.service.settings import GuardSettings
+from pytest_memguard.service.snapshots import take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from pytest_memguard.service.actions import Action, Outcome
     from pytest_memguard.service.alerts import Alerts, Sink
     from pytest_memguard.service.caches import Caches
-    from pytest_memguard.service.detection import CacheFill, Detection
+    from pytest_memguard.service.detection import Detection
+    from pytest_memguard.service.readings import Reading
 
-__all__ = ["Guard", "watch"]
+__all__ = ["Guard"]
 
 _log = logging.getLogger("pytest_memguard.service")
 
@@ -39,7 +41,7 @@ _log = logging.getLogger("pytest_memguard.service")
 _HASTE = {Pressure.HEALTHY: 0.98, Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.1, Pressure.EMERGENCY: 0.1}
 #: Collections that free less of the limit when memory is critical have failed.
 _WORTH_IT = 0.01
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
+_COUNTERS = ("rss_bytes", "heap_bytes", "mapped_bytes", "blocks", "fds", "threads")
 
 
 class Guard:
@@ -88,23 +90,31 @@ class Guard:
             self.settings,
             self._monitor.collections,
             caches=lambda: self._caches,
-            forget=self._forget,
+            forget=self.routes.clear,
             actions=actions,
             kept=kept_bytes(),
             resident=lambda: self._monitor.read().rss_bytes,
             clock=clock,
         )
+        self._judgement = Judgement(self._monitor, self._relief, self.limit.bytes, lambda: self._caches, clock)
         self._ending = Ending(self._report, self.stop)
         self._began_s = self._next_detection_s = clock()
         self._peak_bytes = 0
         self._alarmed = False
         self._reported = True
-        self._entries: dict[str, int] = {}
         self._shown: set[str] = set()
+        self._share: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Begin to watch; harmless where it does."""
+        """
+        Begin to watch; harmless where it does.
+
+        Raises:
+            ConfigError: ``PROMETHEUS_MULTIPROC_DIR`` is set, and cannot be used.
+
+        """
         if not self._monitor.running:
+            self._share = self._sharing(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
             self._reported = False
             self._monitor.start()
             self._ending.arm()
@@ -194,60 +204,36 @@ class Guard:
     def metrics(self) -> dict[str, Any]:
         """Return all counters as JSON can hold them, in base units."""
         current = self.current
+        stats = current.gc
         return {
             "level": self.level.value,
             "usage": self.usage,
             "limit_bytes": self.limit.bytes,
             "limit_source": self.limit.source,
             "used_bytes": current.used,
-            "rss_bytes": current.rss_bytes,
-            "heap_bytes": current.heap_bytes,
-            "mapped_bytes": current.mapped_bytes,
-            "blocks": current.blocks,
-            "fds": current.fds,
-            "threads": current.threads,
+            **{name: getattr(current, name) for name in _COUNTERS},
             "requests": self.requests,
             "requests_shed": self.shed,
-            "gc": {
-                "collections": current.gc.collections,
-                "seconds": current.gc.seconds,
-                "freed": current.gc.freed,
-                "visited": current.gc.visited,
-                "efficiency": current.gc.efficiency,
-            },
-            "actions": {
-                name: {
-                    "runs": done.runs,
-                    "freed_bytes": done.freed_bytes,
-                    "seconds": done.seconds,
-                    "failures": done.failures,
-                }
-                for name, done in tuple(self._relief.done.items())
-            },
+            "gc": {**asdict(stats), "efficiency": stats.efficiency},
+            "actions": {name: asdict(done) for name, done in tuple(self._relief.done.items())},
         }
 
     # What it does
 
-    def detect(self) -> Detection:
-        """Judge the readings so far: does it leak, how much a request and an hour, and when is the memory full."""
-        from pytest_memguard.service.detection import detect  # noqa: PLC0415 - only where it is asked for
+    def detect(self, since_s: float = -math.inf) -> Detection:
+        """
+        Judge the readings so far: does it leak, how much a request and an hour, and when is the memory full.
 
-        caches = self._cache_fills()
-        self.detection = detect(self.history, limit_bytes=self.limit.bytes, now_s=self._clock(), caches=caches)
-        return self.detection
+        Growth that may be garbage is told from a leak by one full collection, if that keeps to the pause budget.
 
-    def _cache_fills(self) -> tuple[CacheFill, ...]:
-        """Return what the caches took since they were first seen here."""
-        if self._caches is None:
-            return ()
-        from pytest_memguard.service.detection import CacheFill  # noqa: PLC0415 - see detect
+        Args:
+            since_s: Leave out what was read up to then, by the guard's clock; such a verdict is not kept.
 
-        fills = []
-        for cache in self._caches.statistics():
-            added = cache.entries - self._entries.setdefault(cache.name, cache.entries)
-            taken = cache.bytes * added // cache.entries if cache.entries else 0
-            fills.append(CacheFill(cache.name, added, cache.size - cache.entries, taken))
-        return tuple(fills)
+        """
+        found = self._judgement.detect(since_s)
+        if since_s == -math.inf:
+            self.detection = found
+        return found
 
     def collect(self) -> Outcome:
         """Run a full collection now."""
@@ -262,30 +248,15 @@ class Guard:
         Write a heap snapshot, without values, and return where it lies.
 
         Args:
-            name: Letters, digits, ``-``, ``_`` and inner dots; no path.
+            name: Up to 64 letters, digits, ``-``, ``_`` and inner dots; no path.
 
         Raises:
-            ConfigError: *name* is none of these, or the folder cannot be made.
+            ConfigError: *name* is none of these.
             FileExistsError: There is one of that name.
             MemguardError: It could not be taken or written.
 
         """
-        if not _SAFE_NAME.fullmatch(name) or ".." in name or name.endswith("."):
-            raise ConfigError(
-                f"snapshot name {name!r:.100} is not safe; write letters, digits, '-', '_' and inner dots"
-            )
-        folder = Path(self.settings.snapshot_dir)
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"guard: snapshot_dir = {str(folder)!r} cannot be made ({error.strerror})") from error
-        path = folder / f"{name}.heapsnapshot"
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        from pytest_memguard import heap  # noqa: PLC0415 - only where one is asked for
-
-        heap.write(path)
-        return path
+        return take(Path(self.settings.snapshot_dir), name)
 
     # What happens in its thread
 
@@ -298,8 +269,18 @@ class Guard:
         monitor.births.append(self._be_born)
         return monitor
 
+    def _sharing(self, folder: str | None) -> Callable[[], None] | None:
+        """Return what shares the figures with the other workers; None where there is no *folder* for that."""
+        if not folder:
+            return None
+        from pytest_memguard.service import workers  # noqa: PLC0415 - heavy; only where there are workers
+
+        workers.require(folder)
+        return lambda: workers.share(self, folder)
+
     def _judge(self, reading: Reading) -> None:
         """Take notice of a reading: change the level, do what is due, tell who is to know."""
+        self._judgement.note(reading.time_s)
         usage = reading.used / self.limit.bytes
         self._peak_bytes = max(self._peak_bytes, reading.used)
         alarmed, self._alarmed = self._alarmed, False
@@ -313,6 +294,8 @@ class Guard:
         outcomes = self._relief.relieve(self.level, usage)
         self._tell(before, usage, outcomes)
         detection = self._due_detection(reading.time_s)
+        if self._share is not None:
+            self._share()
         if self.alerts is not None:
             self.alerts.notice(reading, level=self.level, limit_bytes=self.limit.bytes, detection=detection)
 
@@ -351,11 +334,6 @@ class Guard:
             self._shown.add(text)
             _log.warning("memguard: a reading failed", exc_info=error)
 
-    def _forget(self) -> None:
-        """Drop what is kept of the past: the costs of the routes, and every second of the older readings."""
-        self.routes.clear()
-        self._monitor.thin()
-
     def _be_born(self) -> None:
         """Begin anew in a forked child."""
         self.level = Pressure.HEALTHY
@@ -364,6 +342,7 @@ class Guard:
         self._began_s = self._clock()
         self.routes.clear()
         self._relief.done.clear()
+        self._judgement.clear()
 
     def _report(self) -> None:
         """Leave a report in the log, once for each start."""
@@ -387,62 +366,11 @@ class Guard:
 
 def _alerts(given: Alerts | Iterable[Sink]) -> Alerts | None:
     """Return alerts as they are, or to these sinks; None for no sinks."""
+    if given == ():
+        return None
     from pytest_memguard.service.alerts import Alerts  # noqa: PLC0415 - only where a guard is made
 
     if isinstance(given, Alerts):
         return given
     sinks = tuple(given)
     return Alerts(sinks) if sinks else None
-
-
-def watch(app: Any = None, *, environ: Mapping[str, str] = os.environ, **settings: Any) -> Any:  # noqa: ANN401 - any app
-    """
-    Start a guard, and wrap *app* in the middleware that suits it.
-
-    Args:
-        app: An ASGI or a WSGI application; None for a guard alone.
-        environ: Where ``MEMGUARD_<KEY>`` are looked up.
-        settings: Settings by name, stronger than the environment; ``caches``, ``alerts``, ``actions`` and ``requests``
-            are those of ``Guard``, ``prefix`` and ``health_paths`` those of the middleware.
-
-    Returns:
-        The wrapped application; the guard where there is none.
-
-    Raises:
-        ConfigError: A setting is not valid, or *app* is no application.
-
-    """
-    parts = _taken(settings, "caches", "alerts", "actions", "requests")
-    options = {} if app is None else _taken(settings, "prefix", "health_paths")
-    kind = None if app is None else _interface(app)
-    guard = Guard(GuardSettings.from_environment(environ, **settings), **parts)
-    guard.start()
-    if kind is None:
-        return guard
-    if kind == "asgi":
-        from pytest_memguard.service.asgi import MemguardASGI  # noqa: PLC0415 - one of the two
-
-        return MemguardASGI(app, guard, **options)
-    from pytest_memguard.service.wsgi import MemguardWSGI  # noqa: PLC0415 - one of the two
-
-    return MemguardWSGI(app, guard, **options)
-
-
-def _taken(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: given.pop(name) for name in names if name in given}
-
-
-def _interface(app: object) -> str:
-    """Return ``asgi`` or ``wsgi``: the first is a coroutine function, or takes three arguments."""
-    import inspect  # noqa: PLC0415 - once a process
-
-    if not callable(app):
-        raise ConfigError(f"{app!r:.100} is no application: it cannot be called")
-    call = app if inspect.isroutine(app) else type(app).__call__
-    if inspect.iscoroutinefunction(inspect.unwrap(call)):
-        return "asgi"
-    try:
-        inspect.signature(app).bind(None, None, None)
-    except (TypeError, ValueError):
-        return "wsgi"
-    return "asgi"

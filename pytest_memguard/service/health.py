@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_memguard.service.detection import Detection
-    from pytest_memguard.service.monitor import Reading
+    from pytest_memguard.service.readings import Reading
 
 __all__ = ["final_report", "growth_rate", "health"]
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_memguard.errors import ConfigError
-from pytest_memguard.service.costs import BOUNDS_BYTES
+from pytest_memguard.service.costs import BOUNDS_BYTES, OTHER
 from pytest_memguard.service.detection import VERDICTS
 
 try:
@@ -37,14 +37,13 @@ if TYPE_CHECKING:
     from pytest_memguard.service.costs import RouteCost
     from pytest_memguard.service.detection import Detection
     from pytest_memguard.service.limits import MemoryLimit
-    from pytest_memguard.service.monitor import Reading
     from pytest_memguard.service.pressure import Pressure
+    from pytest_memguard.service.readings import Reading
 
 __all__ = ["MemguardCollector", "exposition", "label", "registry"]
 
 #: Values that one label may take; what comes after them is added up as ``(other)``.
 MOST_LABELS = 100
-_OTHER = "(other)"
 _LONGEST_LABEL = 100
 #: What a leak may show in; all are there always, so that none stays behind in the files of a worker.
 _COUNTERS = ("blocks", "gc_objects", "heap", "rss", "fds", "threads")
@@ -264,7 +263,7 @@ def _costs(routes: Iterable[RouteCost]) -> Metric:
 
 def _folded(rows: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
     """Return the first rows as they are, and all others added up in one."""
-    return _merged((name if at < MOST_LABELS else _OTHER, row) for at, (name, row) in enumerate(rows.items()))
+    return _merged((name if at < MOST_LABELS else OTHER, row) for at, (name, row) in enumerate(rows.items()))
 
 
 def _merged(rows: Iterable[tuple[str, tuple[float, ...]]]) -> dict[str, tuple[float, ...]]:
@@ -280,19 +279,19 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=float(value))
 
 
-def _gauges(name: str, text: str, label_name: str, rows: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=[label_name])
-    for value_of_label, value in rows.items():
-        family.add_metric([value_of_label], float(value))
-    return family
-
-
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(name, text, value=float(value))
 
 
+def _gauges(name: str, text: str, label_name: str, rows: Mapping[str, float]) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=[label_name]), rows)
+
+
 def _counters(name: str, text: str, label_name: str, rows: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label_name])
+    return _filled(CounterMetricFamily(name, text, labels=[label_name]), rows)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, rows: Mapping[str, float]) -> Metric:
     for value_of_label, value in rows.items():
         family.add_metric([value_of_label], float(value))
     return family

@@ -56,7 +56,7 @@ class Collector:
     Runs the collector, as thoroughly as there is time for.
 
     Args:
-        collections: Knows how long the latest collection of each generation took.
+        collections: Knows how long a collection of each generation takes.
         budget_s: What a collection may take that nobody needs at once; the service stands still for as long.
 
     """
@@ -71,11 +71,15 @@ class Collector:
         self.found = gc.collect()
 
     def gently(self) -> None:
-        """Collect the oldest generation that is not known to take longer than the budget; none if all do."""
+        """Collect the oldest generation that is not expected to take longer than the budget; none if all do."""
         for generation in (2, 1, 0):
-            if self._collections.latest_s[generation] <= self._budget_s:
+            if self.is_brief(generation):
                 self.found = gc.collect(generation)
                 return
+
+    def is_brief(self, generation: int = 2) -> bool:
+        """Whether a collection is expected to keep to the budget."""
+        return self._collections.expected_s(generation) <= self._budget_s
 
 
 class Relief:
@@ -100,7 +104,7 @@ class Relief:
         collections: Collections,
         *,
         caches: Callable[[], Caches | None],
-        forget: Callable[[], None],
+        forget: Callable[[], object],
         actions: Iterable[Action],
         kept: Callable[[], int],
         resident: Callable[[], int],
@@ -132,6 +136,11 @@ class Relief:
         """Run a full collection."""
         return self._note((carry_out(self._full_collection, self._kept),))[0]
 
+    def collect_if_brief(self) -> Outcome | None:
+        """Run a full collection that the settings let go unnoticed; None where they let none."""
+        wanted = self._settings.proactive_gc and self._collector.is_brief()
+        return self.collect() if wanted else None
+
     def emergency(self) -> tuple[Outcome, ...]:
         """Do all that frees memory, whatever rests; nothing while another thread is at it."""
         if not self._one_at_a_time.acquire(blocking=False):
@@ -160,7 +169,7 @@ class Relief:
         return (
             Action("collect", 100, 0.70, self._collect, at=Pressure.CRITICAL),
             Action("clean up caches", 90, NEVER, self._clean_up_caches, at=Pressure.CRITICAL),
-            Action("clear metrics", 80, 0.80, self._forget),
+            Action("clear metrics", 80, 0.80, self._clear_metrics),
             Action("drop snapshots", 60, 0.85, lambda: drop_snapshots(Path(self._settings.snapshot_dir))),
             *self._own,
         )
@@ -183,6 +192,9 @@ class Relief:
             self._collector.fully()
         else:
             self._collector.gently()
+
+    def _clear_metrics(self) -> None:
+        self._forget()
 
     def _clean_up_caches(self) -> None:
         caches = self._caches()

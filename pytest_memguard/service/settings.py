@@ -16,7 +16,7 @@ from pytest_memguard.service.pressure import HYSTERESIS, Thresholds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["KEYS", "PRESETS", "GuardSettings", "platform_of"]
+__all__ = ["KEYS", "PRESETS", "SHORTEST_TOKEN", "GuardSettings", "platform_of"]
 
 _MIB = 2**20
 #: What each platform sets; ``limit_bytes`` stands only where no limit can be found.
@@ -26,8 +26,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "container": {"warning": 0.75, "critical": 0.85, "emergency": 0.95, "interval_s": 5.0},
     "default": {"warning": 0.80, "critical": 0.90, "emergency": 0.95, "interval_s": 5.0},
 }
-_SHORTEST_TOKEN = 16  # bytes
-_LONGEST_WINDOW = 100_000  # readings, about 50 MB
+#: A token of fewer bytes does not open the endpoints: it is all that keeps others out.
+SHORTEST_TOKEN = 16
+_LONGEST_WINDOW = 100_000  # readings, 13 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +266,9 @@ def _peers(value: object) -> tuple[str, ...]:
 def _token(value: object) -> str | None:
     if value is None:
         return None
-    if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) >= _SHORTEST_TOKEN:
+    if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) >= SHORTEST_TOKEN:
         return value
-    raise ValueError(f"is no token; write {_SHORTEST_TOKEN} or more printable ASCII characters, from a random source")
+    raise ValueError(f"is no token; write {SHORTEST_TOKEN} or more printable ASCII characters, from a random source")
 
 
 def _folder(value: object) -> str:

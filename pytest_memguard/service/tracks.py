@@ -20,15 +20,14 @@ from pytest_memguard.core.trend import READINGS_NEEDED, fit
 from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric, Series, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pytest_memguard.service.monitor import Reading
+    from pytest_memguard.service.readings import Reading
 
 __all__ = [
     "LEAST_GROWTH",
     "LIVE_FROM_S",
     "LOAD",
-    "OWN_COST",
     "LongSpan",
     "Span",
     "Track",
@@ -40,8 +39,6 @@ __all__ = [
 LOAD = Metric("requests", Unit.COUNT, exact=True)
 #: Less than this over a window is not worth a word, however evenly it comes.
 LEAST_GROWTH = {BLOCKS: 100, GC_OBJECTS: 100, HEAP: 16 * 1024, RSS: 4 * 2**20, FDS: 10, THREADS: 10}
-#: What one more reading in the window keeps: itself and its numbers (7 to 11 blocks on 3.10 to 3.13).
-OWN_COST = {BLOCKS: 10, GC_OBJECTS: 2}
 _FIELDS = {
     BLOCKS: "blocks",
     GC_OBJECTS: "gc_objects",
@@ -89,20 +86,24 @@ class Span:
 
     Args:
         readings: Shape (n,), n >= 2, of one process.
-        taken_before: Readings taken before the first of these.
+        garbage: See ``detection.detect``; None where no collection was run.
 
     Attributes:
         live: Whether this is a long view, in windows of half an hour.
+        collected: Whether the collector went through everything meanwhile.
+        garbage: What of the growth was garbage, by counter.
 
     """
 
     live = False
 
-    def __init__(self, readings: Sequence[Reading], taken_before: int = 0) -> None:
+    def __init__(self, readings: Sequence[Reading], garbage: Mapping[Metric, float] | None = None) -> None:
         self.readings = readings
         self.length_s = readings[-1].time_s - readings[0].time_s
         self.dense = interval(readings) <= _DENSE_S
-        self._taken_before = taken_before
+        full = [reading.gc.collections[2] for reading in readings]
+        self.collected = garbage is not None or full[-1] > full[0]
+        self.garbage = garbage or {}
         self._tracks: dict[Metric, Track] = {}
 
     def has(self, metric: Metric) -> bool:
@@ -141,10 +142,9 @@ class Span:
         return tuple(after > before for before, after in pairwise(self.requests))
 
     def _values(self, metric: Metric) -> tuple[float, ...]:
-        own = OWN_COST.get(metric, 0)
-        kept = (min(self._taken_before + at, len(self.readings)) for at in range(len(self.readings)))
         field = _FIELDS[metric]
-        return tuple(getattr(reading, field) - own * n for reading, n in zip(self.readings, kept, strict=True))
+        each_s = self.garbage.get(metric, 0) / max(self.length_s, _SHORTEST_S)
+        return tuple(getattr(reading, field) - each_s * (reading.time_s - self.times[0]) for reading in self.readings)
 
 
 class LongSpan(Span):
@@ -153,7 +153,7 @@ class LongSpan(Span):
     live = True
 
 
-def long_view(readings: Sequence[Reading]) -> LongSpan | None:
+def long_view(readings: Sequence[Reading], garbage: Mapping[Metric, float] | None = None) -> LongSpan | None:
     """Return the long view: a reading a minute, the first hour cut. None where that is not five hours or too few."""
     if readings[-1].time_s - readings[0].time_s < LIVE_FROM_S:
         return None
@@ -162,7 +162,7 @@ def long_view(readings: Sequence[Reading]) -> LongSpan | None:
     for reading in readings:
         if reading.time_s >= warm_s and (not thinned or reading.time_s - thinned[-1].time_s >= _THINNED_S):
             thinned.append(reading)
-    return LongSpan(thinned) if len(thinned) > WINDOWS else None
+    return LongSpan(thinned, garbage) if len(thinned) > WINDOWS else None
 
 
 class Track:
@@ -171,7 +171,7 @@ class Track:
 
     Args:
         metric: What was counted.
-        values: Shape (n,), in its unit, less what the readings themselves keep.
+        values: Shape (n,), in its unit, without garbage.
         span: Where they come from.
 
     """

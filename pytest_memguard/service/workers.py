@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.service.metrics import Watched
 
-__all__ = ["of_all_workers", "share"]
+__all__ = ["of_all_workers", "require", "share"]
 
 #: A gauge of each living worker, told apart by the label ``pid``.
 _MODE = "liveall"
@@ -69,9 +69,9 @@ class _Shared:
 _SHARED = _Shared()
 
 
-def share(guard: Watched, folder: str) -> None:
+def require(folder: str) -> None:
     """
-    Write the figures of *guard* where the other workers find them; to be called at every reading.
+    Make sure that figures can be shared in *folder*.
 
     Raises:
         ConfigError: the folder is not there, or prometheus_client was imported before it was named.
@@ -81,6 +81,17 @@ def share(guard: Watched, folder: str) -> None:
         raise ConfigError(f"PROMETHEUS_MULTIPROC_DIR = {folder!r} is no folder; make it before the service starts")
     if not values.ValueClass._multiprocess:  # noqa: SLF001 - there is no public way to ask
         raise ConfigError("PROMETHEUS_MULTIPROC_DIR was set too late; set it before prometheus_client is imported")
+
+
+def share(guard: Watched, folder: str) -> None:
+    """
+    Write the figures of *guard* where the other workers find them; to be called at every reading.
+
+    Raises:
+        ConfigError: see ``require``.
+
+    """
+    require(folder)
     _SHARED.write(registry(guard).collect())
 
 

@@ -10,8 +10,8 @@ from pytest_memguard.core.values import Estimate
 from pytest_memguard.errors import ConfigError
 from pytest_memguard.service.alerts import KINDS, Alert, Alerts, Rules
 from pytest_memguard.service.detection import Detection
-from pytest_memguard.service.monitor import GcStats, Reading
 from pytest_memguard.service.pressure import Pressure
+from pytest_memguard.service.readings import GcStats, Reading
 
 MIB = 2**20
 LIMIT = 1000 * MIB

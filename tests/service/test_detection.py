@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pytest_memguard.core.floors import WINDOWS
 from pytest_memguard.core.values import Metric
-from pytest_memguard.service.detection import LEAKS, VERDICTS, CacheFill, Detection, detect
-from pytest_memguard.service.monitor import GcStats, Reading
-from pytest_memguard.service.tracks import BLOCKS, FDS, HEAP, LEAST_GROWTH, LIVE_FROM_S, OWN_COST, RSS, THREADS
+from pytest_memguard.service.detection import LEAKS, VERDICTS, CacheFill, detect
+from pytest_memguard.service.readings import GcStats, Reading
+from pytest_memguard.service.tracks import BLOCKS, FDS, HEAP, LEAST_GROWTH, LIVE_FROM_S, RSS, THREADS
 
 MIB = 2**20
 PLAIN = Reading(
@@ -46,11 +46,6 @@ def window(
     return tuple(readings if has_heap else (replace(reading, heap_bytes=None) for reading in readings))
 
 
-def full(readings: Sequence[Reading], **given: Any) -> Detection:  # noqa: ANN401 - as `detect` takes it
-    """Judge *readings* of a window that was full long ago."""
-    return detect(readings, taken=1000, **given)
-
-
 def line(each: float) -> Grow:
     """Grow by so much a reading."""
     return lambda at: each * at
@@ -64,7 +59,7 @@ def noise(spread: float, seed: int = 1) -> Grow:
 
 def test_clean() -> None:
     """A service whose counters swing does not leak."""
-    found = full(window(blocks=noise(300), heap_bytes=noise(50_000), rss_bytes=noise(MIB), fds=noise(3)))
+    found = detect(window(blocks=noise(300), heap_bytes=noise(50_000), rss_bytes=noise(MIB), fds=noise(3)))
 
     assert found.verdict == "none"
     assert found.recommendations == ()
@@ -85,7 +80,7 @@ def test_clean() -> None:
 )
 def test_growth_per_request(grows: dict[str, Grow], verdict: str, metric: str, each: float, word: str) -> None:
     """Each counter that grows with the requests gives its verdict, names itself, and says how much a request."""
-    found = full(window(**grows), limit_bytes=1024 * MIB)
+    found = detect(window(**grows), limit_bytes=1024 * MIB)
 
     assert (found.verdict, found.metric) == (verdict, metric)
     assert found.per_request is not None
@@ -99,7 +94,7 @@ def test_growth_per_request(grows: dict[str, Grow], verdict: str, metric: str, e
 @pytest.mark.parametrize("every_s", [0.2, 5.0, 30.0])
 def test_growth_per_hour(every_s: float) -> None:
     """Where no requests come, growth is told by the hour, at any interval."""
-    found = full(window(every_s=every_s, a_reading=0, blocks=line(50)))
+    found = detect(window(every_s=every_s, a_reading=0, blocks=line(50)))
 
     assert (found.verdict, found.metric, found.per_request) == ("leak_python", "blocks", None)
     assert found.per_hour is not None
@@ -113,7 +108,7 @@ def test_burst_and_idle() -> None:
     def requests(at: int) -> float:
         return 15 * min(max(at - 20, 0), 20)
 
-    found = full(window(requests=requests, heap_bytes=lambda at: 10_240 * requests(at)))
+    found = detect(window(requests=requests, heap_bytes=lambda at: 10_240 * requests(at)))
 
     assert (found.verdict, found.metric) == ("leak_native", "heap")
 
@@ -121,7 +116,7 @@ def test_burst_and_idle() -> None:
 def test_heap_with_blocks_beside_it() -> None:
     """Blocks that rise beside the heap, but not evenly, make it a leak in Python."""
     shaky = noise(250)
-    found = full(window(heap_bytes=line(50 * 1024), blocks=lambda at: 20 * at + shaky(at)))
+    found = detect(window(heap_bytes=line(50 * 1024), blocks=lambda at: 20 * at + shaky(at)))
 
     assert (found.verdict, found.metric) == ("leak_python", "heap")
     assert "compare" in found.recommendations[0]
@@ -129,7 +124,7 @@ def test_heap_with_blocks_beside_it() -> None:
 
 def test_without_heap() -> None:
     """Where the heap cannot be read, growth outside Python is called native."""
-    found = full(window(has_heap=False, rss_bytes=line(MIB)))
+    found = detect(window(has_heap=False, rss_bytes=line(MIB)))
 
     assert (found.verdict, found.metric) == ("leak_native", "rss")
 
@@ -143,15 +138,9 @@ def test_least_growth(name: str, metric: Metric, share: float, *, grows: bool) -
     """Growth of less than is worth a word is not called a leak, however even."""
     n = WINDOWS * 10 + 1
     total = share * LEAST_GROWTH[metric] * WINDOWS / (WINDOWS - 1)
-    found = full(window(n, a_reading=0, **{name: lambda at: total * at / (n - 1)}))
+    found = detect(window(n, a_reading=0, **{name: lambda at: total * at / (n - 1)}))
 
     assert (found.verdict != "none") is grows
-
-
-@pytest.mark.parametrize(("taken", "verdict"), [(60, "none"), (1000, "leak_python")])
-def test_own_cost(taken: int, verdict: str) -> None:
-    """What the readings themselves keep while a window fills is not held against the service."""
-    assert detect(window(blocks=line(OWN_COST[BLOCKS])), taken=taken).verdict == verdict
 
 
 def test_load() -> None:
@@ -159,7 +148,7 @@ def test_load() -> None:
     chance = Random(5)  # noqa: S311 - nothing secret is drawn
     rates = [60 * at + chance.randrange(100) for at in range(60)]
     done = [sum(rates[: at + 1]) for at in range(60)]
-    found = full(window(requests=done.__getitem__, heap_bytes=lambda at: 20_000 * rates[at]))
+    found = detect(window(requests=done.__getitem__, heap_bytes=lambda at: 20_000 * rates[at]))
 
     assert (found.verdict, found.metric) == ("load", "heap")
     assert found.time_to_limit_s is None
@@ -169,7 +158,7 @@ def test_load() -> None:
 @pytest.mark.parametrize(("tau", "verdict"), [(12, "cache_filling"), (60, "leak_native")])
 def test_slowing(tau: float, verdict: str) -> None:
     """Growth that slows down to less than half is a cache that fills."""
-    found = full(window(heap_bytes=lambda at: 5e9 * (1 - math.exp(-at / tau))))
+    found = detect(window(heap_bytes=lambda at: 5e9 * (1 - math.exp(-at / tau))))
 
     assert found.verdict == verdict
 
@@ -185,7 +174,7 @@ def test_slowing(tau: float, verdict: str) -> None:
 )
 def test_known_cache(cache: CacheFill, verdict: str) -> None:
     """Growth that a cache with room left took half of is the cache; one that is full or too small explains nothing."""
-    found = full(window(heap_bytes=line(50 * 1024)), caches=[cache])
+    found = detect(window(heap_bytes=line(50 * 1024)), caches=lambda since_s: [cache])
 
     assert found.verdict == verdict
     assert ("into users" in found.reason) is (verdict == "cache_filling")
@@ -204,7 +193,7 @@ def test_too_few(n: int, verdict: str, needs_s: float) -> None:
 
 def test_enough() -> None:
     """Fifteen readings are enough."""
-    assert full(window(15, blocks=line(50))).verdict == "leak_python"
+    assert detect(window(15, blocks=line(50))).verdict == "leak_python"
 
 
 def test_wait_from_now() -> None:
@@ -247,7 +236,7 @@ def test_load_in_few_intervals(bursts: int, verdict: str) -> None:
     def requests(at: int) -> float:
         return 20 * min(max(at - 30, 0), bursts)
 
-    found = full(window(requests=requests, fds=requests))
+    found = detect(window(requests=requests, fds=requests))
 
     assert found.verdict == verdict
     if verdict == "needs_data":
@@ -259,7 +248,7 @@ def test_load_in_few_intervals(bursts: int, verdict: str) -> None:
 def test_minutes_apart(every_s: float, verdict: str) -> None:
     """Readings more than half a minute apart cannot tell a leak from a cache that fills before six hours."""
     readings = window(55, every_s=every_s, heap_bytes=line(MIB))
-    found = full(readings)
+    found = detect(readings)
 
     assert found.verdict == verdict
     assert found.needs_s == (None if verdict != "needs_data" else LIVE_FROM_S - 54 * every_s)
@@ -267,7 +256,7 @@ def test_minutes_apart(every_s: float, verdict: str) -> None:
 
 def test_descriptors_minutes_apart() -> None:
     """Descriptors are no cache: they are named at once."""
-    assert full(window(55, every_s=60, fds=line(5))).metric == "fds"
+    assert detect(window(55, every_s=60, fds=line(5))).metric == "fds"
 
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(359, "needs_data"), (361, "leak_native")])
@@ -296,11 +285,6 @@ def test_clean_days(grows: dict[str, Grow]) -> None:
     assert [detect(readings[:n]).leaks for n in range(30, 1441, 90)] == [False] * 16
 
 
-def test_history_of_the_guard() -> None:
-    """What a guard keeps of a day itself, a reading a minute, is no leak of the service."""
-    assert detect(window(1440, every_s=60, a_reading=0, blocks=line(OWN_COST[BLOCKS] - 1))).verdict == "none"
-
-
 def test_day_and_window() -> None:
     """A cache that slows down over a day is no leak to the window at its end; a thread a request is."""
     day = window(600, every_s=60, a_reading=60, heap_bytes=lambda at: 500 * MIB * (1 - math.exp(-at / 150)))
@@ -311,9 +295,9 @@ def test_day_and_window() -> None:
     close = [replace(reading, heap_bytes=(reading.heap_bytes or 0) + 490 * MIB) for reading in close]
     threads = [replace(reading, threads=at) for at, reading in enumerate(close)]
 
-    assert full(close).verdict == "leak_native"
-    assert full([*day, *close]).verdict == "cache_filling"
-    assert full([*day, *threads]).metric == "threads"
+    assert detect(close).verdict == "leak_native"
+    assert detect([*day, *close]).verdict == "cache_filling"
+    assert detect([*day, *threads]).metric == "threads"
 
 
 def test_history_before_the_window() -> None:
@@ -321,7 +305,7 @@ def test_history_before_the_window() -> None:
     idle = [replace(reading, gc=GcStats()) for reading in window(20, every_s=60, a_reading=0)]
     close = [replace(reading, time_s=1300 + reading.time_s, gc=GcStats()) for reading in window(blocks=line(50))]
 
-    assert full([*idle, *close]).verdict == "leak_python"
+    assert detect([*idle, *close]).verdict == "leak_python"
 
 
 @pytest.mark.parametrize(
@@ -329,23 +313,45 @@ def test_history_before_the_window() -> None:
 )
 def test_time_to_limit(limit: float | None, left_s: float | None) -> None:
     """The time to the limit is what is left at the rate of the resident memory; 0 beyond it, None without one."""
-    found = full(window(rss_bytes=line(MIB), heap_bytes=line(MIB)), limit_bytes=limit)
+    found = detect(window(rss_bytes=line(MIB), heap_bytes=line(MIB)), limit_bytes=limit)
 
     assert found.time_to_limit_s == (None if left_s is None else pytest.approx(left_s, rel=0.02))
+
+
+def test_caches_are_asked_for_the_readings_that_are_judged() -> None:
+    """What a cache took before these explains nothing."""
+    asked: list[float] = []
+    readings = window(200, heap_bytes=line(50 * 1024))
+    detect(readings[20:], caches=lambda since_s: asked.append(since_s) or ())
+
+    assert set(asked) == {readings[20].time_s}
+
+
+@pytest.mark.parametrize(
+    ("freed", "verdict"),
+    [(None, "leak_python"), (0, "leak_python"), (1000, "leak_python"), (2900, "none"), (5000, "none")],
+)
+def test_garbage(freed: int | None, verdict: str) -> None:
+    """What a full collection has just freed is no leak; what stays of the growth is."""
+    found = detect(window(collects=False, blocks=line(50)), garbage=None if freed is None else {BLOCKS: freed})
+
+    assert (found.verdict, found.collected) == (verdict, freed is not None)
+    assert ("garbage in cycles" in found.reason) is (verdict == "none")
 
 
 @pytest.mark.parametrize("collects", [False, True])
 def test_collected(*, collects: bool) -> None:
     """Where no full collection ran, blocks may be garbage: less sure, and the first thing to do is to collect."""
-    found = full(window(collects=collects, blocks=line(50)))
+    found = detect(window(collects=collects, blocks=line(50)))
 
     assert found.confidence == (0.8 if collects else 0.7)
+    assert found.collected is collects
     assert ("collect()" in found.recommendations[0]) is not collects
 
 
 def test_policies() -> None:
     """All named policies score the same floors; a straight line is one to the correlation."""
-    found = full(window(rss_bytes=line(40 * MIB), heap_bytes=line(40 * MIB)), limit_bytes=4096 * MIB)
+    found = detect(window(rss_bytes=line(40 * MIB), heap_bytes=line(40 * MIB)), limit_bytes=4096 * MIB)
 
     assert set(found.policies) == {"points", "correlation", "growth", "calibrated", "any", "all"}
     assert found.policies["correlation"] >= 95
@@ -389,7 +395,7 @@ def test_suspended() -> None:
     later = [replace(reading, time_s=reading.time_s + 86_400, requests=reading.requests + 145, gc=GcStats((99, 9, 9)))
              for reading in readings]  # fmt: skip
 
-    assert full([*readings, *later]).verdict == "leak_python"
+    assert detect([*readings, *later]).verdict == "leak_python"
 
 
 def test_readings_at_one_time() -> None:

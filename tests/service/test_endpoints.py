@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memguard import heap
 from pytest_memguard.errors import CouldNotRun
 from pytest_memguard.service import endpoints
 from pytest_memguard.service.endpoints import answer, bearer, may_ask, shed, within
@@ -194,25 +195,22 @@ def test_unknown_cache(guard: Guard, name: str) -> None:
 class _Written:
     """Stands in for the writer of snapshots."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
         self.names: list[str] = []
         self.error: Exception | None = None
 
-    def __call__(self, name: str) -> Path:
+    def __call__(self, path: Path) -> None:
         if self.error is not None:
             raise self.error
-        self.names.append(name)
-        path = self.folder / f"{name}.heapsnapshot"
+        self.names.append(path.name)
         path.write_bytes(b"12345")
-        return path
 
 
 @pytest.fixture
-def written(guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Written:
-    """Return what takes the place of the guard's own writer."""
-    writer = _Written(tmp_path)
-    monkeypatch.setattr(guard, "snapshot", writer)
+def written(monkeypatch: pytest.MonkeyPatch) -> _Written:
+    """Return what takes the place of the walk through the heap."""
+    writer = _Written()
+    monkeypatch.setattr(heap, "write", writer, raising=False)
     return writer
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_memguard.service.detection import Detection
 from pytest_memguard.service.health import final_report, growth_rate, health
-from pytest_memguard.service.monitor import GcStats, Reading
 from pytest_memguard.service.pressure import Pressure
+from pytest_memguard.service.readings import GcStats, Reading
 
 MIB = 2**20
 

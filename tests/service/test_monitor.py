@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_memguard.service.monitor import Collections, GcStats, Monitor, Reader, Reading
+from pytest_memguard.service.monitor import Collections, Monitor, Reader
+from pytest_memguard.service.readings import GcStats, Reading
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 SOON_S = 10.0
@@ -154,16 +155,6 @@ def test_history_ends_after_a_day() -> None:
         monitor.sample()
 
     assert len(monitor.history) == 1440 + 2
-
-
-def test_history_can_be_thinned() -> None:
-    """Every second of the older readings goes; the window stays."""
-    monitor = Script(step_s=60.0).monitor(interval_s=60, window=2)
-    for _ in range(7):
-        monitor.sample()
-
-    assert monitor.thin() == 2
-    assert [reading.time_s for reading in monitor.history] == [60.0, 180.0, 300.0, 360.0, 420.0]
 
 
 def test_requests_are_asked_for() -> None:

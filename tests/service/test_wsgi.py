@@ -384,7 +384,7 @@ class TestCosts:
         response.close()
         (cost,) = guard.routes
 
-        assert 100_000 <= cost.total_bytes < 140_000
+        assert 98_000 <= cost.total_bytes < 140_000  # the whole process is read: something else may be freed meanwhile
 
     def test_closing_twice_counts_once(self, guard: Guard) -> None:
         """A server that closes a response twice has served one request."""
