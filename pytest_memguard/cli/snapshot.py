@@ -204,7 +204,9 @@ def _of_process(process: int, options: argparse.Namespace) -> dict[str, Any]:
         raise CouldNotRun(
             f"process {process} has no memguard agent that answers: start it with `memguard exec -- COMMAND`"
         ) from error
-    answer: dict[str, Any] = client.call("snapshot", **_settings(options), fork=not options.no_fork)
+    settings = {**_settings(options), "fork": not options.no_fork, "compress": options.output.suffix == ".gz"}
+    answer: dict[str, Any] = client.call("snapshot", **settings)
+    client.close()
     try:
         shutil.move(answer["path"], options.output)
     except OSError as error:

@@ -43,7 +43,7 @@ SLOTTED, CLOSURE, GENERATOR = Slotted(), make(["enclosed"]), generate(["suspende
 next(GENERATOR)
 
 class Cached:
-    cache = {"password": "hunter2-in-a-cache"}
+    cache = {"key-of-a-cache": "hunter2-in-a-cache"}
 """
 
 

@@ -56,7 +56,7 @@ def test_a_global_is_found_by_its_name(before: HeapSnapshot) -> None:
     [
         ("__main__.Slotted", {"left": "list", "__class__": "class __main__.Slotted"}),
         ("cell", {"cell_contents": "list"}),
-        ("generator", {"local local": "list"}),
+        ("generator" if sys.version_info >= (3, 11) else "frame", {"local local": "list"}),
     ],
 )
 def test_what_holds_without_a_dictionary_has_names_too(before: HeapSnapshot, name: str, edges: dict[str, str]) -> None:
@@ -81,7 +81,7 @@ def test_values_are_left_out_unless_asked_for(planted: Path) -> None:
 
     assert ["hunter2-in-a-cache" in text for text in texts] == [False, True]
     assert ['"user-7"' in text for text in texts] == [False, True]
-    assert ['"password"' in text for text in texts] == [False, True]
+    assert ['"key-of-a-cache"' in text for text in texts] == [False, True]
 
 
 def test_local_variables_of_all_threads_are_roots(program: Callable[[str], Any], tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ print(json.dumps(tracemalloc.is_tracing()))
     ours = {site.function: total.count for site, total in sites.items() if Path(site.file).name == "program.py"}
 
     assert still is True
-    assert max(count for function, count in ours.items() if function.startswith("allocate")) >= 50
+    assert max(count for function, count in ours.items() if function.startswith(("allocate", "<listcomp>"))) >= 50
 
 
 # -- what it costs ---------------------------------------------------------------------------------------------------
