@@ -43,7 +43,7 @@ __all__ = ["measure"]
 _MOST_ERRORS = 0.01
 _LONGEST_STEP_S = 3600.0
 #: A service sees a moment late that connections were closed.
-_REST_S, _LONGEST_REST_S = 0.1, 2.0
+_REST_S, _LONGEST_REST_S = 0.05, 2.0
 _COUNTERS = str(Path(agent.__file__).with_name("counters.py"))
 _IMPORT = """
 import gc, json, runpy, sys
