@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "connect", "find"]
 
 _USUAL_S = 5.0
+_AGAIN_S = 0.01
 #: Those that walk the heap take as long as it is large.
 _LONG_S = {"gc": 60.0, "trim": 60.0, "trace": 60.0, "types": 120.0, "sites": 120.0, "path": 120.0, "snapshot": 900.0}
 #: Over the longest answer that an agent gives.
@@ -50,7 +52,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s or _USUAL_S)
         try:
-            self._socket.connect(path)
+            self._connect()
             self.hello = self.call("ping")
         except OSError as error:
             self.close()
@@ -58,6 +60,17 @@ class Client:
         except CouldNotRun:
             self.close()
             raise
+
+    def _connect(self) -> None:
+        """Connect; raises OSError. Where many wait already, the system does not let us wait with a timeout."""
+        deadline_s = time.monotonic() + (self._timeout_s or _USUAL_S)
+        while True:
+            try:
+                return self._socket.connect(self.path)
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_AGAIN_S)
 
     @property
     def pid(self) -> int:

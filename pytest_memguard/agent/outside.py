@@ -341,11 +341,14 @@ def label(process: Any) -> str:  # noqa: ANN401 - psutil comes without types
 
 def _program(arguments: list[str]) -> str:
     """Return the script or the module of an interpreter's arguments."""
-    for at, argument in enumerate(arguments):
-        if argument == "-m" and at + 1 < len(arguments):
-            return f" -m {arguments[at + 1]}"
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "-m":
+            return f" -m {next(rest, '')}"
         if argument == "-c":
             return " -c"
-        if not argument.startswith("-"):
+        if argument in ("-X", "-W"):
+            next(rest, "")
+        elif not argument.startswith("-"):
             return f" {Path(argument).name}"
     return ""

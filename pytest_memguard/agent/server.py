@@ -34,7 +34,7 @@ PROTOCOL = 1
 _MOST_REQUEST = 64 * 1024
 _MOST_ANSWER = 1 << 20
 #: One monitor, one harness, and some room for whoever asks once.
-_MOST_CONNECTIONS = 8
+_MOST_CONNECTIONS, _MOST_WAITING = 8, 64
 #: Who has not asked anything by then is gone, or never meant to.
 _SILENCE_S = 5.0
 #: Who does not take an answer by then will not.
@@ -152,7 +152,7 @@ class Agent:
         except OSError as error:
             listener.close()
             raise CouldNotRun(f"{self.path}: the agent cannot listen there: {error.strerror}") from error
-        listener.listen(_MOST_CONNECTIONS)
+        listener.listen(_MOST_WAITING)
         listener.settimeout(0)
         self._listener = listener
         _untouched("_thread", "start_new_thread")(self._serve, ())

@@ -24,6 +24,9 @@ __all__ = ["Command"]
 _GRACE_S = 5.0
 _MOST_LINE = 2000
 _PR_SET_PDEATHSIG = 1
+_STDERR = 2
+#: What was killed is gone within this, unless the machine is very busy.
+_GONE_S = 2.0
 
 
 class Command:
@@ -47,14 +50,14 @@ class Command:
                 arguments,
                 env=environ,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if says else sys.stderr.fileno(),
+                stdout=subprocess.PIPE if says else _STDERR,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=_end_with_us if sys.platform.startswith("linux") else None,  # noqa: PLW1509 - we have one thread
             )
         except (OSError, ValueError) as error:
             folders.remove(self.folder)
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = getattr(error, "strerror", None) or error
             raise CouldNotRun(f"{plain(arguments[0])} cannot be run: {reason}") from error
         if says is not None:
             threading.Thread(target=self._listen, args=(says,), daemon=True).start()
@@ -75,12 +78,14 @@ class Command:
         with suppress(ProcessLookupError, PermissionError):
             self._signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(family, timeout=_GRACE_S)
-        for process in {*alive, *(one for one in self._family() if one.is_running())}:
+        alive = [*{*alive, *self._family()}]
+        for process in alive:
             with suppress(psutil.Error):
                 process.kill()
         with suppress(ProcessLookupError, PermissionError):
             self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))  # what has left the tree, but not the session
         self._process.wait()
+        psutil.wait_procs(alive, timeout=_GONE_S)
         folders.remove(self.folder)
 
     def _signal(self, number: int) -> None:

@@ -53,13 +53,15 @@ def _become(command: list[str], environ: dict[str, str], folder: str) -> None:
         CouldNotRun: it is not there, or cannot be run.
 
     """
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        if hasattr(signal, name):
-            # The interpreter ignores these, which a program that takes its place would inherit.
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    # The interpreter ignores these, which a program that takes its place would inherit.
+    ignored = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ignored}
     try:
         os.execvpe(command[0], command, environ)  # noqa: S606 - to run it is what was asked for
     except (OSError, ValueError) as error:
         folders.remove(folder)
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = getattr(error, "strerror", None) or error
         raise CouldNotRun(f"{plain(command[0])} cannot be run: {reason}") from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

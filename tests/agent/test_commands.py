@@ -1,0 +1,332 @@
+"""What an agent can be asked, and what it answers."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_memguard.agent import commands as module
+from pytest_memguard.agent import counters
+from pytest_memguard.agent.client import Client
+from pytest_memguard.agent.commands import commands
+from pytest_memguard.errors import CouldNotRun
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Service, Started
+
+
+class Parcel:
+    """Something that can be counted and looked for."""
+
+
+KEPT: list[Parcel] = []
+BY_KEY: dict[str, Parcel] = {}
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Return what asks the commands of this process; nothing is traced or kept afterwards."""
+    known = commands(str(tmp_path))
+    yield lambda name, **request: known[name](request)
+    tracemalloc.stop()
+    KEPT.clear()
+    BY_KEY.clear()
+
+
+def name_of(kind: type) -> str:
+    """Return a type's name as the agent has it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+
+def test_the_counters(ask: Callable[..., Any]) -> None:
+    """Each counter that this platform has is a whole number above zero."""
+    found = ask("stats")
+
+    for name in ("blocks", "heap_bytes", "rss_bytes", "mapped_bytes", "fds", "threads"):
+        assert found[name] > 0
+    assert len(found["gc_collections"]) == 3
+    assert "traced_bytes" not in found
+
+
+def test_traced_bytes_are_there_while_tracing(ask: Callable[..., Any]) -> None:
+    """Where allocations are traced, what they hold is read as well."""
+    ask("trace", frames=3)
+
+    assert ask("stats")["traced_bytes"] >= 0
+
+
+def test_counters_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc and without glibc the rest is still read."""
+    monkeypatch.setattr(counters, "_HAS_PROC", False)
+    monkeypatch.setattr(counters, "_mallinfo", lambda: None)
+    found = counters.read_counters()
+
+    assert [found[name] for name in ("rss_bytes", "heap_bytes", "fds", "threads")] == [None] * 4
+    assert found["blocks"] > 0
+
+
+def test_a_collection(ask: Callable[..., Any]) -> None:
+    """Cyclic garbage is freed, and how long that took is said."""
+    gc.collect()
+    circle: list[Any] = []
+    circle.append(circle)
+    del circle
+    found = ask("gc", passes=2)
+
+    assert found["freed"] >= 1
+    assert found["pause_s"] > 0
+
+
+def test_a_trim(ask: Callable[..., Any]) -> None:
+    """The heap is trimmed where that can be asked for."""
+    assert ask("trim")["released"] in (True, False, None)
+
+
+# -- allocations -----------------------------------------------------------------------------------------------------
+
+
+def test_sites_and_what_they_gained(ask: Callable[..., Any]) -> None:
+    """The line that allocated since the last look comes first, innermost frame first, with its bytes."""
+    ask("trace", frames=5)
+    ask("sites", remember=True)
+    kept = [bytearray(1000) for _ in range(100)]
+    rows = ask("sites", difference=True, limit=3)["rows"]
+    file, line = rows[0]["frames"][0]
+
+    assert file == __file__
+    assert "bytearray(1000)" in Path(__file__).read_text(encoding="utf-8").splitlines()[line - 1]
+    assert rows[0]["bytes"] >= len(kept) * 1000
+
+
+def test_sites_leave_the_agent_out(ask: Callable[..., Any]) -> None:
+    """What the agent itself allocates is not what anybody looks for."""
+    ask("trace", frames=8)
+    ask("types")
+    files = [file for row in ask("sites", limit=1000)["rows"] for file, _ in row["frames"]]
+
+    assert not [file for file in files if "pytest_memguard/agent/" in file]
+
+
+def test_sites_without_tracing(ask: Callable[..., Any]) -> None:
+    """Who asks for sites without having switched tracing on is told so."""
+    with pytest.raises(CouldNotRun, match="trace first"):
+        ask("sites")
+
+
+def test_tracing_is_switched_off_again(ask: Callable[..., Any]) -> None:
+    """The agent stops what it has started."""
+    assert ask("trace", frames=2) == {"tracing": True, "frames": 2, "note": ""}
+    assert ask("trace", on=False) == {"tracing": False, "frames": 0, "note": ""}
+
+
+def test_tracing_of_the_service_is_left_alone(ask: Callable[..., Any]) -> None:
+    """A service that traces by itself goes on with its own setting."""
+    tracemalloc.start(1)
+    for on in (True, False):
+        found = ask("trace", on=on, frames=9)
+
+        assert (found["tracing"], found["frames"]) == (True, 1)
+        assert "own setting" in found["note"]
+
+
+# -- types -----------------------------------------------------------------------------------------------------------
+
+
+def test_types_and_what_they_gained(ask: Callable[..., Any]) -> None:
+    """A difference has what came since the last look that was to be remembered."""
+    everything = ask("types", remember=True, limit=1000)
+    KEPT.extend(Parcel() for _ in range(50))
+    rows = {row["type"]: row["count"] for row in ask("types", difference=True, limit=1000)["rows"]}
+
+    assert everything["total"] > 1000
+    assert rows[name_of(Parcel)] == 50
+
+
+def test_a_difference_needs_something_to_compare_with(ask: Callable[..., Any]) -> None:
+    """Without an earlier look there is no difference, and it says what to do."""
+    with pytest.raises(CouldNotRun, match="remember"):
+        ask("types", difference=True)
+
+
+def test_types_with_faulty_sizes(ask: Callable[..., Any]) -> None:
+    """A class whose ``__sizeof__`` fails is counted all the same."""
+
+    class Faulty:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __sizeof__(self) -> int:
+            raise RuntimeError("no size")
+
+    kept = Faulty()
+    rows = {row["type"] for row in ask("types", limit=1000)["rows"]}
+    sizes = module._size(kept)
+
+    assert rows
+    assert sizes == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"),
+    [
+        ("types", {"limit": 0}),
+        ("types", {"limit": 1001}),
+        ("types", {"limit": "5"}),
+        ("types", {"limit": True}),
+        ("types", {"difference": 1}),
+        ("gc", {"passes": 6}),
+        ("trace", {"frames": 65}),
+        ("trace", {"frames": 0}),
+        ("trace", {"on": "yes"}),
+        ("path", {}),
+        ("path", {"type": 7}),
+        ("path", {"type": "a" * 301}),
+        ("path", {"type": "builtins.dict", "budget_s": 0}),
+        ("path", {"type": "builtins.dict", "budget_s": 601}),
+        ("snapshot", {"max_seconds": -1}),
+        ("snapshot", {"max_objects": 0}),
+        ("snapshot", {"values": "no"}),
+    ],
+)
+def test_arguments_have_limits(ask: Callable[..., Any], command: str, request_: dict[str, Any]) -> None:
+    """An argument of the wrong kind or beyond its limits is refused with its name."""
+    with pytest.raises(CouldNotRun):
+        ask(command, **request_)
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"), [("types", {"limit": 1}), ("types", {"limit": 1000}), ("gc", {"passes": 5})]
+)
+def test_arguments_at_their_limits(ask: Callable[..., Any], command: str, request_: dict[str, Any]) -> None:
+    """What is just within is answered."""
+    assert ask(command, **request_)
+
+
+# -- paths -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_from_a_module(ask: Callable[..., Any]) -> None:
+    """It leads from the module's name down to the object."""
+    KEPT.append(Parcel())
+    found = ask("path", type=name_of(Parcel))
+
+    assert found["hops"] == [f"module {__name__}", ".KEPT: builtins.list", f"[...]: {name_of(Parcel)}"]
+    assert (found["count"], found["why"]) == (1, "")
+
+
+def test_a_path_does_not_show_keys(ask: Callable[..., Any]) -> None:
+    """Keys of dictionaries may be secrets, so they stay where they are."""
+    BY_KEY["token_of_somebody"] = Parcel()
+    found = ask("path", type=name_of(Parcel))
+
+    assert found["hops"][1:] == [".BY_KEY: builtins.dict", f"[...]: {name_of(Parcel)}"]
+
+
+class Slotted:
+    """Has its attributes in slots."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self, inside: Parcel) -> None:
+        self.inside = inside
+
+
+class Plain:
+    """Has its attributes in a dictionary."""
+
+    def __init__(self, inside: Parcel) -> None:
+        self.inside = inside
+
+
+@pytest.mark.parametrize("kind", [Slotted, Plain])
+def test_a_path_names_attributes(ask: Callable[..., Any], kind: type[Slotted | Plain]) -> None:
+    """The attribute of an instance is named, be it a slot or not."""
+    KEPT.append(kind(Parcel()))  # type: ignore[arg-type]
+    found = ask("path", type=name_of(Parcel))
+
+    assert found["hops"][-1] == f".inside: {name_of(Parcel)}"
+
+
+def test_a_path_through_a_closure(ask: Callable[..., Any]) -> None:
+    """A function that keeps a variable of its maker is shown with the cell."""
+
+    def make() -> Callable[[], Parcel]:
+        inside = Parcel()
+        return lambda: inside
+
+    KEPT.append(make())  # type: ignore[arg-type]
+    found = ask("path", type=name_of(Parcel))
+
+    assert found["hops"][-1] == f".cell_contents: {name_of(Parcel)}"
+
+
+def test_an_object_that_only_a_running_function_holds(started: Started) -> None:
+    """What no module leads to has no path, and it says so."""
+    program = """
+import sys, threading
+class Local: pass
+def run():
+    one = Local()
+    print("ready", flush=True)
+    sys.stdin.read()
+run()
+"""
+    with started(program) as service:
+        assert service.line() == "ready"
+        with Client(service.path, service.token) as client:
+            found = client.call("path", type="__main__.Local")
+
+    assert (found["count"], found["hops"]) == (1, [])
+    assert "running function" in found["why"]
+
+
+def test_a_path_of_what_is_not_there(ask: Callable[..., Any]) -> None:
+    """A type without an object has no path, and it says so."""
+    found = ask("path", type="shop.Nothing")
+
+    assert (found["count"], found["hops"]) == (0, [])
+    assert found["why"]
+
+
+def test_a_path_that_takes_too_long(ask: Callable[..., Any]) -> None:
+    """The search ends with its budget, and says what to do instead."""
+    KEPT.append(Parcel())
+    found = ask("path", type=name_of(Parcel), budget_s=1e-9)
+
+    assert found["hops"] == []
+    assert "heap snapshot" in found["why"]
+
+
+def test_a_path_in_another_process(service: Service) -> None:
+    """Over the socket too, with the hidden key of the dictionary in between."""
+    with Client(service.path, service.token) as client:
+        found = client.call("path", type="__main__.Row")
+    hops = [hop for hop in found["hops"] if not hop.startswith(".__dict__")]  # 3.10 has it as an object of its own
+
+    assert found["count"] == 10
+    assert hops[:2] == ["module __main__", ".SESSIONS: builtins.list"]
+    assert hops[-2:] == [".rows: builtins.dict", "[...]: __main__.Row"]
+
+
+# -- snapshots -------------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot(service: Service) -> None:
+    """It is written into the agent's own folder, under a name that the agent chooses, for this user only."""
+    with Client(service.path, service.token) as client:
+        found = client.call("snapshot", compress=True, path="/tmp/elsewhere", values=False)  # noqa: S108 - not used
+    file = Path(found["path"])
+
+    assert file.parent == Path(service.folder)
+    assert file.name.startswith(f"{service.process.pid}-")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert found["bytes"] == file.stat().st_size
+    assert not Path("/tmp/elsewhere").exists()  # noqa: S108 - see above
