@@ -124,6 +124,11 @@ class Service:
         return self.spec.name
 
     @property
+    def run_mark(self) -> str:
+        """The mark of the run that it belongs to."""
+        return self._mark.partition(":")[0]
+
+    @property
     def pid(self) -> int:
         """The process that was started."""
         return int(self._events["started"]["pid"])

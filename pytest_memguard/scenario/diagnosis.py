@@ -1,0 +1,140 @@
+"""What the agents tell of growth: where it is allocated, what it is, and who holds it, over some more requests."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.values import Explanation, Hop, RetentionPath, Site, TypeGrowth
+from pytest_memguard.errors import CouldNotRun
+from pytest_memguard.explain.places import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pytest_memguard.agent.client import Client
+
+__all__ = ["begin", "finish"]
+
+_MOST = 10
+_ASKED = 100
+#: Of what comes in a request, so little is the noise of caches and buffers.
+_LEAST_COUNT, _LEAST_BYTES = 0.25, 16.0
+#: Whatever leaks brings some of these with it; what is said of them says nothing.
+_COMMON = frozenset({"builtins.dict", "builtins.list", "builtins.tuple", "builtins.cell", "builtins.set"})
+_PATH_S = 3.0
+
+
+def begin(client: Client, frames: int) -> None:
+    """
+    Trace allocations from now on, and remember what there is.
+
+    Raises:
+        CouldNotRun: the agent did not answer.
+
+    """
+    client.call("gc", passes=2)
+    client.call("types", remember=True, limit=1)
+    client.call("trace", on=True, frames=frames)
+    client.call("sites", remember=True, limit=1)
+
+
+def finish(client: Client, requests: float, root: str) -> Explanation:
+    """
+    Return what came since ``begin``, a request, and stop tracing; empty with a note where the agent did not answer.
+
+    Args:
+        client: The agent of one process.
+        requests: Completed since.
+        root: The folder of the service, for the names of files.
+
+    """
+    try:
+        client.call("gc", passes=2)
+        sites = client.call("sites", difference=True, limit=_ASKED)["rows"]
+        client.call("trace", on=False)
+        types = client.call("types", difference=True, limit=_ASKED)["rows"]
+        grown = tuple(_types(types, max(1.0, requests)))
+        paths = tuple(_paths(client, grown))
+    except CouldNotRun as error:
+        return Explanation(notes=(f"what grows could not be found out: {error}",))
+    notes = () if requests else ("no request came while allocations were traced, so amounts are totals",)
+    return Explanation(tuple(_sites(sites, max(1.0, requests), root)), grown, paths, notes=notes)
+
+
+def stop(clients: Iterable[Client]) -> None:
+    """Stop tracing, where somebody still does."""
+    for client in clients:
+        with suppress(CouldNotRun):
+            client.call("trace", on=False)
+
+
+def _sites(rows: Sequence[Mapping[str, Any]], requests: float, root: str) -> Iterator[Site]:
+    places = Places(root=root)
+    found = []
+    for row in rows:
+        size, count = row["bytes"] / requests, row["count"] / requests
+        if count < _LEAST_COUNT and size < _LEAST_BYTES:
+            continue
+        stack = [(str(file), int(line)) for file, line in row["frames"]]
+        site = places.site(stack, bytes_per_run=size, blocks_per_run=count)
+        if site is None and stack:
+            file, line = stack[0]
+            site = Site(places.shown(file), line, places.function(file, line), size, count)
+        if site is not None:
+            is_own = any(places.is_own(file) for file, _ in stack)
+            found.append((is_own, site))
+    found.sort(key=lambda one: (one[0], one[1].bytes_per_run), reverse=True)
+    yield from _merged(site for _, site in found)
+
+
+def _merged(sites: Iterable[Site]) -> Iterator[Site]:
+    """Yield one site a line: several stacks may lead to it."""
+    lines: dict[tuple[str, int], Site] = {}
+    for site in sites:
+        key = site.file, site.line
+        known = lines.get(key)
+        lines[key] = site if known is None else _added(known, site)
+    yield from tuple(lines.values())[:_MOST]
+
+
+def _added(one: Site, other: Site) -> Site:
+    return Site(
+        one.file,
+        one.line,
+        one.function,
+        one.bytes_per_run + other.bytes_per_run,
+        one.blocks_per_run + other.blocks_per_run,
+        one.traceback,
+        one.source,
+    )
+
+
+def _types(rows: Sequence[Mapping[str, Any]], requests: float) -> Iterator[TypeGrowth]:
+    found = [
+        TypeGrowth(str(row["type"]), row["count"] / requests, row["bytes"] / requests)
+        for row in rows
+        if row["count"] / requests >= _LEAST_COUNT
+    ]
+    found.sort(key=lambda one: (one.type.startswith("builtins."), one.type in _COMMON, -one.count_per_run))
+    yield from found[:_MOST]
+
+
+def _paths(client: Client, types: Sequence[TypeGrowth]) -> Iterator[RetentionPath]:
+    """Yield the path to an object of the type that tells most."""
+    for one in types[:2]:
+        found = client.call("path", type=one.type, budget_s=_PATH_S)
+        hops = tuple(_hop(text) for text in found["hops"])
+        if hops:
+            yield RetentionPath(hops, " ".join(text.partition(": ")[0] for text in found["hops"]))
+            return
+
+
+def _hop(text: str) -> Hop:
+    edge, _, kind = text.partition(": ")
+    root, _, name = edge.partition(" ")
+    if not kind and root in ("module", "class"):
+        return Hop(root, name, root)
+    if edge.startswith("["):
+        return Hop("item" if kind == "builtins.dict" else "element", edge, kind)
+    return Hop("attribute", edge, kind)

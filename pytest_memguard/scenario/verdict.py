@@ -1,0 +1,300 @@
+"""
+Whether a process of a scenario leaks: its counters over completed requests, and what stays when the load is over.
+
+    moments under load -> floors of 14 windows -> evidence that they rise, and go on rising
+    settled before and after the load -> whether it comes back
+
+Blocks and native heap decide; resident memory confirms. Both halves are needed: what rises and comes back after a
+collection was garbage, and what is there afterwards and did not rise was filled once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pytest_memguard.core.floors import WINDOWS, FloorGrowth, floor_growth, floors, soak_width
+from pytest_memguard.core.policies import Context, combine, correlation, growth, points
+from pytest_memguard.core.trend import READINGS_NEEDED, fit
+from pytest_memguard.core.units import signed
+from pytest_memguard.core.values import BLOCKS, FDS, HEAP, RSS, THREADS, Estimate, Metric, Series, Shape, Trend
+from pytest_memguard.scenario.sampling import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_memguard.agent.outside import ProcessReading
+    from pytest_memguard.scenario.sampling import Moment
+
+__all__ = ["BLOCK_BYTES", "Judged", "Says", "Settled", "judge"]
+
+#: A small object in the interpreter's own allocator, in the mean (16 to 512 bytes).
+BLOCK_BYTES = 64
+#: Less than this over a whole run is not worth a word, however evenly it comes.
+_LEAST: Mapping[Metric, float] = {BLOCKS: 100, HEAP: 16 * 1024, FDS: 10, THREADS: 10, RSS: 4 * 2**20}
+#: So much of what grew under load must be there when it is over: the rest was garbage or a connection.
+_STAYS = 0.5
+#: Evidence that is worth a longer run, though not a verdict; by chance one series in twenty comes so far.
+_SUSPECT = 20.0
+#: What a settled reading that confirms the growth is worth: by chance one in twenty does.
+_CONFIRMED = 20.0
+#: Of services that grow for no reason we know, so many leak; as for marked tests.
+_PRIOR = 0.02
+_SUREST = 0.99
+#: Readings under load that make the windows, and requests without which nothing is said.
+_READINGS = 2 * WINDOWS
+_REQUESTS = 2 * WINDOWS
+_REQUEST = "request"
+
+
+class Says(str, Enum):
+    """What is said of one process."""
+
+    LEAK = "leak"
+    COMES_BACK = "comes back"
+    SLOWS = "slows down"
+    FRAGMENTS = "fragments"
+    CLEAN = "clean"
+    NEEDS_MORE = "needs more"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One process after a collection, and how many requests were completed by then."""
+
+    requests: float
+    reading: ProcessReading
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """One counter under load, and what it was when nothing went on."""
+
+    metric: Metric
+    floors: Series
+    growth: FloorGrowth
+    slope: Estimate | None
+    stayed: float | None
+
+    @property
+    def matters(self) -> bool:
+        return self.growth.total >= _LEAST[self.metric]
+
+    @property
+    def lasts(self) -> bool:
+        return self.growth.lasts and self.matters and self.slope is not None and self.slope.low > 0
+
+    @property
+    def stays(self) -> bool | None:
+        """Whether what came under load is still there; None where that was not read."""
+        if self.stayed is None or self.slope is None:
+            return None
+        return self.stayed >= _STAYS * self.slope.point
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """
+    The verdict on one process.
+
+    Attributes:
+        says: What became of it.
+        score: How likely it grows without end, 0 to 100.
+        reason: In words.
+        growing: Metric and trend of each counter that grows, what tells most first.
+        total: Growth under load of each of these.
+        per_request: Growth a request (or second) of each counter that rises for sure.
+        needs: How many times as long a run would tell; 1 where this one does.
+        policies: The score of each scoring policy.
+
+    """
+
+    title: str
+    pid: int
+    says: Says
+    score: float
+    reason: str
+    growing: tuple[tuple[Metric, Trend], ...] = ()
+    total: Mapping[Metric, float] = field(default_factory=dict)
+    per_request: Mapping[Metric, float] = field(default_factory=dict)
+    needs: float = 1.0
+    policies: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def bytes_per_request(self) -> float:
+        """Bytes that stay a request: native heap, and blocks at the size that they have in the mean."""
+        return self.per_request.get(HEAP, 0.0) + BLOCK_BYTES * self.per_request.get(BLOCKS, 0.0)
+
+
+def judge(  # noqa: PLR0913 - each is one thing that was measured
+    title: str,
+    moments: Sequence[Moment],
+    before: Settled | None,
+    after: Settled | None,
+    *,
+    unit: str,
+    limit_bytes: float | None = None,
+) -> Judged:
+    """
+    Judge one process.
+
+    Args:
+        title: What it is, for people.
+        moments: Under steady load, the oldest first.
+        before: It, settled before the load.
+        after: It, settled after the load; None where that was not read.
+        unit: Of ``requests`` in the moments: "request", or "second" where nobody counts.
+        limit_bytes: Its memory limit.
+
+    """
+    pid = moments[-1].reading.pid if moments else 0
+    few = _too_few(moments, unit)
+    if few:
+        return Judged(title, pid, Says.NEEDS_MORE, 0.0, few[0], needs=few[1])
+    counters = [counter for metric in _LEAST if (counter := _counter(metric, moments, before, after, unit))]
+    says, leading = _say(counters)
+    memory = next((one.floors for one in counters if one.metric is RSS), None)
+    score = _score(says, leading)
+    return Judged(
+        title,
+        pid,
+        says,
+        score,
+        _reason(says, leading, unit),
+        tuple((one.metric, _trend(one)) for one in leading if says not in (Says.CLEAN, Says.NEEDS_MORE)),
+        {one.metric: one.growth.total for one in leading},
+        {one.metric: one.slope.point for one in counters if one.slope and one.lasts and one.stays is not False},
+        2.0 if says is Says.NEEDS_MORE else 1.0,
+        _policies(leading, memory, score, limit_bytes),
+    )
+
+
+def _too_few(moments: Sequence[Moment], unit: str) -> tuple[str, float] | None:
+    """Return why nothing can be said, and how many times as long it would take; None where something can."""
+    if len(moments) < _READINGS:
+        return f"{len(moments)} readings under load are too few, {_READINGS} are needed", _READINGS / max(
+            1, len(moments)
+        )
+    done = moments[-1].requests - moments[0].requests
+    if unit == _REQUEST and done < _REQUESTS:
+        return f"{done:g} requests are too few, {_REQUESTS} are needed", _REQUESTS / max(1, done)
+    return None
+
+
+def _counter(
+    metric: Metric, moments: Sequence[Moment], before: Settled | None, after: Settled | None, unit: str
+) -> _Counter | None:
+    name = FIELDS[metric]
+    told = [(moment.requests, value) for moment in moments if (value := getattr(moment.reading, name)) is not None]
+    if len(told) * 2 < len(moments) or len(told) < WINDOWS:
+        return None
+    x, values = zip(*told, strict=True)
+    series = Series(metric, x, values, unit)
+    width = soak_width(series)
+    lowest = floors(series, None, width) if width > 0 else Series(metric, (), (), unit)
+    slope = fit(lowest).slope if len(lowest.x) >= READINGS_NEEDED else None
+    return _Counter(metric, lowest, floor_growth(lowest), slope, _stayed(name, before, after))
+
+
+def _stayed(name: str, before: Settled | None, after: Settled | None) -> float | None:
+    """Return growth a request from one settled reading to the other."""
+    if before is None or after is None or after.requests <= before.requests:
+        return None
+    values = getattr(before.reading, name), getattr(after.reading, name)
+    if None in values:
+        return None
+    return float(values[1] - values[0]) / (after.requests - before.requests)
+
+
+def _say(counters: Sequence[_Counter]) -> tuple[Says, list[_Counter]]:
+    """Return what is said, and the counters that it is said of."""
+    lasting = [one for one in counters if one.lasts]
+    staying = [one for one in lasting if one.stays is not False]
+    inside = [one for one in staying if one.metric is not RSS]
+    has_inside = any(one.metric is HEAP or one.metric is BLOCKS for one in counters)
+    if inside or (staying and not has_inside):
+        return Says.LEAK, [*inside, *(one for one in staying if one.metric is RSS)]
+    if staying:
+        return Says.FRAGMENTS, staying
+    suspects = [one for one in counters if one.metric is not RSS and _is_suspect(one)]
+    if suspects:
+        return Says.NEEDS_MORE, suspects
+    if lasting:
+        return Says.COMES_BACK, lasting
+    slowing = [one for one in counters if one.growth.slows and one.matters]
+    return (Says.SLOWS, slowing) if slowing else (Says.CLEAN, list(counters[:1]))
+
+
+def _is_suspect(one: _Counter) -> bool:
+    """Whether it may grow: more evidence than chance gives, and it is still there when the load is over."""
+    return (
+        not one.lasts and not one.growth.slows and one.growth.evidence >= _SUSPECT and one.matters and bool(one.stays)
+    )
+
+
+def _score(says: Says, leading: Sequence[_Counter]) -> float:
+    if not leading or says in (Says.COMES_BACK, Says.SLOWS):
+        return 100 * _PRIOR
+    lead = leading[0]
+    odds = min(lead.growth.evidence, 1e9) * _PRIOR / (1 - _PRIOR)
+    if says is Says.LEAK and lead.stays:
+        odds *= _CONFIRMED
+    most = _SUREST if says is Says.LEAK else 0.9
+    if not lead.matters:
+        odds = min(odds, _PRIOR)
+    return 100 * min(most, odds / (1 + odds))
+
+
+def _trend(one: _Counter) -> Trend:
+    slope = one.slope or Estimate(0.0, 0.0, 0.0)
+    return Trend(Shape.SLOWING if one.growth.slows else Shape.LINEAR, slope, one.growth.n)
+
+
+def _policies(
+    leading: Sequence[_Counter], memory: Series | None, score: float, limit_bytes: float | None
+) -> dict[str, float]:
+    if not leading or memory is None:
+        return {}
+    scores = {
+        "points": points(memory, Context(limit_bytes=limit_bytes or None)).score,
+        "correlation": correlation(leading[0].floors),
+        "growth": growth(memory),
+        "calibrated": score,
+    }
+    return {**scores, "any": combine(scores, "any"), "all": combine(scores, "all")}
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+_NOUNS = {
+    BLOCKS: "memory blocks of Python",
+    HEAP: "native heap",
+    FDS: "descriptors",
+    THREADS: "threads",
+    RSS: "resident memory",
+}
+
+
+def _reason(says: Says, leading: Sequence[_Counter], unit: str) -> str:
+    if says is Says.CLEAN or not leading:
+        return f"nothing grows with each {unit}"
+    grown = " and ".join(_growths(leading, unit))
+    if says is Says.LEAK:
+        stays = ", and it stays when the load is over" if leading[0].stays else ""
+        return f"{grown}, without slowing down{stays}"
+    if says is Says.COMES_BACK:
+        return f"{grown} under load, and comes back when it is over: garbage that waits for the collector"
+    if says is Says.SLOWS:
+        return f"{grown}, but more and more slowly: a cache that fills, or a warm-up"
+    if says is Says.FRAGMENTS:
+        return f"{grown}, while heap and blocks do not: fragmentation, or memory that neither Python nor malloc knows"
+    return f"{grown}, which is too uneven for a verdict"
+
+
+def _growths(leading: Sequence[_Counter], unit: str) -> Iterator[str]:
+    for one in leading:
+        if one.slope is None:
+            yield f"{_NOUNS[one.metric]} {signed(one.growth.total, one.metric.unit)} in all"
+            continue
+        yield f"{_NOUNS[one.metric]} {signed(one.slope.point, one.metric.unit)} a {unit}"
