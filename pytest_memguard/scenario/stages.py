@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pytest_memguard.scenario.spec import Scenario
     from pytest_memguard.scenario.steps import StepSpec
 
-__all__ = ["measure"]
+__all__ = ["measure", "send"]
 
 #: Of the requests of a step; what a service takes that answers with errors says nothing of what it takes.
 _MOST_ERRORS = 0.01
@@ -153,34 +153,10 @@ class _Pass:
             self._ask("gc", passes=2)
             self._ask("trim")
         else:
-            self._request(step)
+            send(self._scenario, step, self._services)
         for service in self._services:
             if service.died:
                 raise CouldNotRun(f"{step.name}: {service.name} {service.died}")
-
-    def _request(self, step: StepSpec) -> None:
-        from pytest_memguard.load.driver import Driver  # noqa: PLC0415 - an extra
-
-        url = self._scenario.url
-        if not url:
-            raise CouldNotRun(f"{step.name}: nobody knows where to ask; write url into [load], or ready_url")
-        spec = replace(
-            self._scenario.load_spec or LoadSpec(),
-            url=url,
-            routes=step.routes,
-            requests=step.times,
-            connections=min(step.connections, step.times),
-            rate=None,
-            duration_s=_LONGEST_STEP_S,
-            ramp_up_s=0.0,
-            engine="builtin",
-        )
-        result = asyncio.run(Driver(spec).run())
-        if result.stopped or result.error_share > _MOST_ERRORS:
-            kinds = ", ".join(f"{kind}: {number}" for kind, number in result.errors.items())
-            died = "".join(f"; {service.name} {service.died}" for service in self._services if service.died)
-            why = result.stopped or f"{result.failed} of {result.requests} requests failed ({kinds})"
-            raise CouldNotRun(f"{step.name}: {why}{died}")
 
     def _imported(self, module: str) -> Amounts:
         """Return what an interpreter takes, or keeps, once it has imported *module* and nothing else."""
@@ -247,6 +223,38 @@ class _Pass:
                 with suppress(CouldNotRun):
                     answers.append(client.call(command, **arguments))
         return answers
+
+
+def send(scenario: Scenario, step: StepSpec, services: Sequence[Service]) -> int:
+    """
+    Send the requests of *step* to where the load of *scenario* goes, and return how many were completed.
+
+    Raises:
+        CouldNotRun: nobody knows where to ask, or more than one in a hundred failed.
+
+    """
+    from pytest_memguard.load.driver import Driver  # noqa: PLC0415 - an extra
+
+    if not scenario.url:
+        raise CouldNotRun(f"{step.name}: nobody knows where to ask; write url into [load], or ready_url")
+    spec = replace(
+        scenario.load_spec or LoadSpec(),
+        url=scenario.url,
+        routes=step.routes,
+        requests=step.times,
+        connections=min(step.connections, step.times),
+        rate=None,
+        duration_s=_LONGEST_STEP_S,
+        ramp_up_s=0.0,
+        engine="builtin",
+    )
+    result = asyncio.run(Driver(spec).run())
+    if result.stopped or result.error_share > _MOST_ERRORS:
+        kinds = ", ".join(f"{kind}: {number}" for kind, number in result.errors.items())
+        died = "".join(f"; {service.name} {service.died}" for service in services if service.died)
+        why = result.stopped or f"{result.failed} of {result.requests} requests failed ({kinds})"
+        raise CouldNotRun(f"{step.name}: {why}{died}")
+    return result.completed
 
 
 def _uss(pid: int) -> int | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.scenario.spec import Scenario
 
-__all__ = ["StepSpec", "steps_of"]
+__all__ = ["StepSpec", "mix_of", "steps_of"]
 
 _IDLE_S = 1.0
 _TIMES = 100
@@ -87,7 +87,7 @@ def _usual(scenario: Scenario) -> tuple[StepSpec, ...]:
     module = _module_of(scenario.service.command)
     if module:
         steps.append(StepSpec("import", module=module))
-    mix = _mix(scenario)
+    mix = mix_of(scenario)
     if mix:
         steps.append(StepSpec("first request", 1, routes=mix[:1]))
         taken = {step.name for step in steps}
@@ -103,7 +103,7 @@ def _module_of(command: tuple[str, ...]) -> str:
     return found[0] if found else ""
 
 
-def _mix(scenario: Scenario) -> tuple[Route, ...]:
+def mix_of(scenario: Scenario) -> tuple[Route, ...]:
     """Return the routes of the load, each once; the root where it names none."""
     if scenario.load_spec is None:
         return (Route("/"),) if scenario.url else ()
@@ -131,7 +131,7 @@ def _step(scenario: Scenario, at: int, table: Mapping[str, Any]) -> StepSpec:
             )
     values.setdefault("name", _NAMES.get(deed) or str(table[deed]))
     if values.get("routes") == ():
-        values["routes"] = _mix(scenario)
+        values["routes"] = mix_of(scenario)
     renamed = {_FIELDS.get(key, key): value for key, value in values.items()}
     return StepSpec(**renamed)
 
