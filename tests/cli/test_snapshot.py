@@ -20,6 +20,7 @@ Captured = pytest.CaptureFixture[str]
 SCRIPT = """
 import sys
 class Cart: pass
+MADE = [[number] for number in range(int(sys.argv[1]))]
 CARTS = [Cart() for _ in range(int(sys.argv[1]))]
 if __name__ == "__main__" and sys.argv[2:] == ["--exit"]: sys.exit(3)
 if sys.argv[2:] == ["--raise"]: raise RuntimeError("on purpose")
@@ -106,7 +107,7 @@ def test_a_script_that_fails(folder: Path) -> None:
     done = memguard("snapshot", "-o", "x.heapsnapshot", "--", "script.py", "1", "--raise")
 
     assert done.returncode == 4
-    assert 'File "script.py", line 6' in done.stderr
+    assert 'File "script.py", line 7' in done.stderr
     assert done.stderr.endswith("memguard: script.py failed with RuntimeError: no snapshot was taken\n")
     assert not (folder / "x.heapsnapshot").exists()
 
@@ -148,18 +149,18 @@ def test_another_process(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     asked: list[Any] = []
 
     def call(command: str, **settings: object) -> dict[str, Any]:
-        asked.append((command, settings["values"], settings["max_objects"]))
+        asked.append((command, settings["values"], settings["max_objects"], settings["compress"]))
         (folder / "agents").write_text("a snapshot", encoding="ascii")
         numbers = {"objects": 1, "edges": 2, "bytes": 10, "pause_s": 0.001, "duration_s": 0.002}
         return {**numbers, "partial": "", "note": "", "path": str(folder / "agents")}
 
-    agent(monkeypatch, lambda process: SimpleNamespace(call=call) if process == 1234 else None)
-    code = cli.main(["snapshot", "1234", "-o", "x.heapsnapshot", "--max-objects", "5"])
+    agent(monkeypatch, lambda process: SimpleNamespace(call=call, close=lambda: None) if process == 1234 else None)
+    code = cli.main(["snapshot", "1234", "-o", "x.heapsnapshot.gz", "--max-objects", "5"])
 
     assert code == 0
-    assert asked == [("snapshot", False, 5)]
-    assert capsys.readouterr().out == "x.heapsnapshot: 1 objects, 2 references, 10 B; paused 1 ms, took 2 ms\n"
-    assert (folder / "x.heapsnapshot").read_text(encoding="ascii") == "a snapshot"
+    assert asked == [("snapshot", False, 5, True)]
+    assert capsys.readouterr().out == "x.heapsnapshot.gz: 1 objects, 2 references, 10 B; paused 1 ms, took 2 ms\n"
+    assert (folder / "x.heapsnapshot.gz").read_text(encoding="ascii") == "a snapshot"
 
 
 @pytest.mark.parametrize(
