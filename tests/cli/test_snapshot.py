@@ -20,7 +20,7 @@ Captured = pytest.CaptureFixture[str]
 SCRIPT = """
 import sys
 class Cart: pass
-MADE = [[number] for number in range(int(sys.argv[1]))]
+MADE = [bytearray(1000 + number) for number in range(int(sys.argv[1]))]
 CARTS = [Cart() for _ in range(int(sys.argv[1]))]
 if __name__ == "__main__" and sys.argv[2:] == ["--exit"]: sys.exit(3)
 if sys.argv[2:] == ["--raise"]: raise RuntimeError("on purpose")
