@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memguard import store
-from pytest_memguard.core.document import parse
-from pytest_memguard.errors import ConfigError, DocumentError
+from pytest_memguard.errors import ConfigError
 from pytest_memguard.renderers.terminal import plain
-from pytest_memguard.scenario import footprint
+from pytest_memguard.scenario import footprint, kept
 from pytest_memguard.scenario.spec import Scenario
 from pytest_memguard.scenario.tables import changes_table, comparison_to_dict, footprint_table
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.scenario.footprint import Footprint, FootprintComparison
 
-__all__ = ["add_arguments", "default_place", "read_footprint", "run"]
+__all__ = ["add_arguments", "run"]
 
 _CLEAN, _WORSE, _UNDECIDED = 0, 1, 3
 _MOST_RUNS = 100
@@ -61,41 +60,18 @@ def run(options: argparse.Namespace) -> int:
 
     scenario = Scenario.load(options.scenario)
     environment = store.environment()
-    saved_at = default_place(scenario, environment)
+    saved_at = kept.place_of(scenario, environment)
     for place in _places(options, saved_at):
         _require_reason(place, options.reason)
     before = _previous(options.compare, saved_at)
     after = stages.measure(scenario, runs=options.runs, environment=environment, tell=_tell)
-    after = replace(after, reason=options.reason, commit=store.commit_of(saved_at.parents[3]))
+    after = replace(after, reason=options.reason, commit=store.commit_of(kept.folder_of(scenario)))
     found = footprint.compare(before, after) if before else None
     _print(after, found, as_json=options.json)
     for place in _places(options, saved_at):
-        _write(after, place)
+        kept.write(after, place)
+        sys.stderr.write(f"written to {plain(str(place))}\n")
     return _code(found, options)
-
-
-def default_place(scenario: Scenario, environment: object) -> Path:
-    """Return where the footprint of a scenario is kept: beside it, by its name and the key of the environment."""
-    from pytest_memguard.core.environment import environment_key  # noqa: PLC0415 - one function
-
-    assert isinstance(environment, dict)  # noqa: S101 - as store.environment returns it
-    folder = scenario.path.absolute().parent if scenario.path else Path.cwd()
-    return folder / store.FOLDER / "footprints" / scenario.name / f"{environment_key(environment)}.json"
-
-
-def read_footprint(path: Path) -> Footprint:
-    """
-    Return the footprint in a file.
-
-    Raises:
-        DocumentError: it cannot be read, or is none; one line says why.
-
-    """
-    try:
-        return footprint.from_dict(parse(path.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError, DocumentError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DocumentError(f"{plain(str(path))} cannot be read: {reason}") from error
 
 
 def _places(options: argparse.Namespace, saved_at: Path) -> list[Path]:
@@ -114,8 +90,8 @@ def _require_reason(place: Path, reason: str) -> None:
 
 def _previous(given: Path | None, saved_at: Path) -> Footprint | None:
     if given is not None:
-        return read_footprint(given)
-    return read_footprint(saved_at) if saved_at.exists() else None
+        return kept.read(given)
+    return kept.read(saved_at) if saved_at.exists() else None
 
 
 def _tell(line: str) -> None:
@@ -139,16 +115,6 @@ def _print(after: Footprint, found: FootprintComparison | None, *, as_json: bool
         print(f"\nnot compared: {plain(found.refused)}")
     else:
         print(f"\n{changes_table(found)}")
-
-
-def _write(after: Footprint, place: Path) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        store.write_whole(place, footprint.dumps(after).encode("ascii"))
-    except (OSError, DocumentError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DocumentError(f"{plain(str(place))} cannot be written: {reason}") from error
-    sys.stderr.write(f"written to {plain(str(place))}\n")
 
 
 def _code(found: FootprintComparison | None, options: argparse.Namespace) -> int:
