@@ -4,13 +4,14 @@ Where agents and those who talk to them meet: a folder that only this user can e
     <root>/<name>/token         what must be known to be answered
     <root>/<name>/<pid>.sock    a process
 """
+# ruff: noqa: PTH102, PTH106, PTH108, PTH116, PTH118, PTH123, PTH208 - each program that has the agent imports this,
+# and pathlib would take 10 ms of its start
 
 from __future__ import annotations
 
 import os
 import stat
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_memguard.errors import CouldNotRun
@@ -45,7 +46,7 @@ _ENDINGS = (".sock", ".heapsnapshot", ".heapsnapshot.gz", ".py", ".error")
 def roots(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Return where folders of agents may be, the one for new ones first."""
     bases = [environ.get("XDG_RUNTIME_DIR"), environ.get("TMPDIR"), "/tmp"]  # noqa: S108 - made 0700, and checked
-    return tuple(dict.fromkeys(os.path.join(base, f"memguard-{os.geteuid()}") for base in bases if base))  # noqa: PTH118 - pathlib costs a service more than the rest
+    return tuple(dict.fromkeys(os.path.join(base, f"memguard-{os.geteuid()}") for base in bases if base))
 
 
 def create(token: str = "") -> tuple[str, str]:
@@ -61,9 +62,9 @@ def create(token: str = "") -> tuple[str, str]:
     token = token or os.urandom(_TOKEN_BYTES).hex()
     try:
         with suppress(FileExistsError):
-            Path(root).mkdir(mode=0o700)
+            os.mkdir(root, 0o700)
         require_private(root)
-        Path(folder).mkdir(mode=0o700)
+        os.mkdir(folder, 0o700)
         descriptor = os.open(f"{folder}/{_TOKEN_FILE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(descriptor, token.encode())
@@ -97,7 +98,7 @@ def socket_path(folder: str, pid: int) -> str:
 
 def read_token(folder: str) -> str:
     """Return the token of *folder*; empty where there is none that can be read."""
-    with suppress(OSError, ValueError), open(f"{folder}/{_TOKEN_FILE}", encoding="ascii") as file:  # noqa: PTH123 - see roots
+    with suppress(OSError, ValueError), open(f"{folder}/{_TOKEN_FILE}", encoding="ascii") as file:
         return file.read().strip()
     return ""
 
@@ -105,11 +106,11 @@ def read_token(folder: str) -> str:
 def remove(folder: str) -> None:
     """Remove what agents left in *folder*, and the folder if nothing else is in it."""
     with suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208 - names are what is wanted
+        for name in os.listdir(folder):
             if name == _TOKEN_FILE or name.endswith(_ENDINGS):
                 with suppress(OSError):
-                    Path(folder, name).unlink()
-        Path(folder).rmdir()
+                    os.unlink(f"{folder}/{name}")
+        os.rmdir(folder)
 
 
 def sweep() -> None:
@@ -128,7 +129,7 @@ def _private_folders(root: str) -> Iterator[str]:
 
 def _pids(folder: str) -> Iterator[int]:
     with suppress(OSError):
-        stems = [name[:-5] for name in os.listdir(folder) if name.endswith(".sock")]  # noqa: PTH208 - see remove
+        stems = [name[:-5] for name in os.listdir(folder) if name.endswith(".sock")]
         yield from (int(stem) for stem in stems if stem.isdecimal())
 
 
@@ -147,5 +148,5 @@ def _is_old(folder: str) -> bool:
     import time  # noqa: PLC0415 - only where there are leftovers
 
     with suppress(OSError):
-        return time.time() - Path(folder).stat().st_mtime > 60  # noqa: PLR2004 - the minute
+        return time.time() - os.stat(folder).st_mtime > 60  # noqa: PLR2004 - the minute
     return False

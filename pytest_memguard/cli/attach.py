@@ -41,8 +41,10 @@ try:
     from pytest_memguard.agent.server import start
     start({folder!r})
 except BaseException as error:
-    with open({problem!r}, "w") as file:
+    import os
+    with open({problem!r} + ".part", "w") as file:
         file.write(f"{{type(error).__name__}}: {{error}}")
+    os.replace({problem!r} + ".part", {problem!r})
 """
 
 

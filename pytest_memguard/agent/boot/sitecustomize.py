@@ -5,6 +5,7 @@ The package is loaded from where it is, and nothing else from there can be impor
 does not have it. Whatever goes wrong, the program runs; a line on stderr says what.
 """
 # ruff: noqa: INP001 - a folder for PYTHONPATH is no package
+# ruff: noqa: PTH100, PTH120 - pathlib would take 10 ms of the start of every program
 # ruff: noqa: PLC0415 - what is imported here at the top would be imported into every program
 
 import sys
@@ -12,12 +13,11 @@ import sys
 
 def _start() -> None:
     import os
-    from pathlib import Path
 
     folder = os.environ.get("MEMGUARD_AGENT_FOLDER", "")
     try:
         if "pytest_memguard" not in sys.modules:
-            _load_package(Path(__file__).resolve().parents[2])
+            _load_package(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
         from pytest_memguard.agent.server import start
 
         start(folder)
@@ -26,12 +26,10 @@ def _start() -> None:
         sys.stderr.write(words)
 
 
-def _load_package(package: "Path") -> None:  # type: ignore[name-defined] # noqa: F821 - imported by the caller
+def _load_package(package: str) -> None:
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location(
-        "pytest_memguard", package / "__init__.py", submodule_search_locations=[str(package)]
-    )
+    spec = spec_from_file_location("pytest_memguard", f"{package}/__init__.py", submodule_search_locations=[package])
     module = module_from_spec(spec)  # type: ignore[arg-type] # the file is there
     sys.modules["pytest_memguard"] = module
     spec.loader.exec_module(module)  # type: ignore[union-attr] # see above
@@ -43,7 +41,7 @@ def _hand_over() -> None:
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
 
-    here = os.path.dirname(__file__)  # noqa: PTH120 - compared with the text of the path
+    here = os.path.dirname(__file__)
     sys.path[:] = [entry for entry in sys.path if entry != here]
     spec = PathFinder.find_spec("sitecustomize")
     if spec is not None and spec.loader is not None:
