@@ -56,10 +56,11 @@ def test_the_agent_is_found_without_its_folder(service: Service) -> None:
     assert found.has_agent
 
 
-def test_a_process_without_an_agent() -> None:
+def test_a_process_without_an_agent(wait_for: WaitFor) -> None:
     """The counters of the kernel are known, and the others say that they are not."""
     with subprocess.Popen(["sleep", "60"]) as process:  # noqa: S607 - any program
         tree = Tree(process.pid)
+        wait_for(lambda: tree.sample().processes[0].rss_bytes > 0)  # its first page may not have been counted yet
         found = tree.sample().processes[0]
         process.kill()
 
