@@ -17,7 +17,10 @@ import pytest
 from pytest_memguard.plugin import options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_memguard.plugin.fixtures import MemoryGuard
+    from pytest_memguard.plugin.scenarios import ScenarioService
 
 _MARKERS = (
     (
@@ -27,6 +30,7 @@ _MARKERS = (
     "memguard_skip(reason): never run the test again to look for leaks",
     "limit_memory(size): fail the test if one run allocates more than this at its peak, as in '24 MB'",
     "no_cycles(max=0): fail the test if one run leaves more objects that only the garbage collector frees",
+    "memguard_scenario(file, undecided='fail'): load the service of this scenario, and fail the test if it leaks",
 )
 
 
@@ -72,6 +76,10 @@ class _Receiver:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin to guard once a test is to be checked."""
+    if any(item.get_closest_marker("memguard_scenario") for item in items):
+        from pytest_memguard.plugin import scenarios  # noqa: PLC0415 - only where there is a scenario
+
+        scenarios.collected(config, items)
     if options.anything_set(config) or any(_is_marked(item) for item in items):
         _guarding().collected(config, items)
 
@@ -98,6 +106,16 @@ def memguard(request: pytest.FixtureRequest) -> MemoryGuard:
     from pytest_memguard.plugin.fixtures import MemoryGuard  # noqa: PLC0415 - only where it is used
 
     return MemoryGuard(request)
+
+
+@pytest.fixture
+def memguard_service(request: pytest.FixtureRequest) -> Iterator[ScenarioService]:
+    """Run the service of the test's scenario (marker ``memguard_scenario``), and soak it."""
+    from pytest_memguard.plugin.scenarios import service_of  # noqa: PLC0415 - only where it is used
+
+    service = service_of(request.node)
+    yield service
+    service.stop()
 
 
 def _is_marked(item: pytest.Item) -> bool:
