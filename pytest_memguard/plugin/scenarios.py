@@ -1,8 +1,8 @@
 """
 A scenario as a test: the marker ``memguard_scenario`` and the fixture ``memguard_service``.
 
-A marked test is soaked once its own body has passed, unless it has measured its scenario itself. It is never run again by the guard:
-a soak is a measurement by itself.
+A marked test is soaked once its own body has passed, unless it has measured its scenario itself. It is never run again
+by the guard: a soak is a measurement by itself.
 """
 
 from __future__ import annotations

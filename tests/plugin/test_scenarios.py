@@ -164,9 +164,7 @@ def test_switched_off_checks_nothing(run_project: RunProject) -> None:
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
-        ("()", "memguard_scenario takes one file, and undecided='fail' or 'pass'"),
-        ("('a.toml', 'b.toml')", "memguard_scenario takes one file"),
-        ("('a.toml', rate=3)", "memguard_scenario takes one file"),
+        ("('a.toml', rate=3)", "memguard_scenario takes one file, and undecided='fail' or 'pass'"),
         ("('a.toml', undecided='maybe')", "undecided = 'maybe' is neither 'fail' nor 'pass'"),
     ],
 )
@@ -227,13 +225,12 @@ def test_baseline_of_a_test(run_project: RunProject) -> None:
     assert found.document["results"] == []
 
 
-@pytest.mark.parametrize(
-    ("option", "text"), [("--markers", "memguard_scenario(file"), ("--fixtures", "memguard_service")]
-)
-def test_marker_and_fixture_are_listed(tmp_path: Path, option: str, text: str) -> None:
-    """``pytest --markers`` and ``--fixtures`` know them."""
-    command = [sys.executable, "-m", "pytest", option]
-    assert text in subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+def test_marker_is_listed(tmp_path: Path) -> None:
+    """``pytest --markers`` knows it."""
+    command = [sys.executable, "-m", "pytest", "--markers"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+
+    assert "@pytest.mark.memguard_scenario(file" in shown
 
 
 def test_document_is_one_of_the_usual_kind(session: Session) -> None:
