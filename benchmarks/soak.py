@@ -143,13 +143,16 @@ def framework(name: str, folder: Path, *, leaky: bool, seconds: float = 15) -> d
 # -- the demo --------------------------------------------------------------------------------------------------------
 
 
+_MEMGUARD = "import sys; from pytest_memguard.cli import main; sys.exit(main())"
+
+
 def demo(name: str, *, leaky: bool, rate: float = 20, seconds: float = 14, warm_up_s: float = 3) -> dict[str, object]:
     """Return the scenario of one switch of the demo."""
     return {
         "name": f"{name}, {'leaky' if leaky else 'repaired'}",
         "service": {
             "command": [
-                sys.executable, "-m", "pytest_memguard.cli", "serve", "--port", "${MEMGUARD_PORT}",
+                sys.executable, "-c", _MEMGUARD, "serve", "--port", "${MEMGUARD_PORT}",
                 "--leak" if leaky else "--fixed", name,
             ],
             "ready_url": "http://127.0.0.1:${MEMGUARD_PORT}/health",

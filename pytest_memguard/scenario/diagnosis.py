@@ -22,6 +22,8 @@ _ASKED = 100
 _LEAST_COUNT, _LEAST_BYTES = 0.25, 16.0
 #: Whatever leaks brings some of these with it; what is said of them says nothing.
 _COMMON = frozenset({"builtins.dict", "builtins.list", "builtins.tuple", "builtins.cell", "builtins.set"})
+#: Who looks is not what is looked for.
+_OWN = ("tracemalloc.", "pytest_memguard.agent.")
 _PATH_S = 3.0
 
 
@@ -34,9 +36,9 @@ def begin(client: Client, frames: int) -> None:
 
     """
     client.call("gc", passes=2)
-    client.call("types", remember=True, limit=1)
     client.call("trace", on=True, frames=frames)
     client.call("sites", remember=True, limit=1)
+    client.call("types", remember=True, limit=1)  # last, as the others bring modules of their own
 
 
 def finish(client: Client, requests: float, root: str) -> Explanation:
@@ -114,7 +116,7 @@ def _types(rows: Sequence[Mapping[str, Any]], requests: float) -> Iterator[TypeG
     found = [
         TypeGrowth(str(row["type"]), row["count"] / requests, row["bytes"] / requests)
         for row in rows
-        if row["count"] / requests >= _LEAST_COUNT
+        if row["count"] / requests >= _LEAST_COUNT and not str(row["type"]).startswith(_OWN)
     ]
     found.sort(key=lambda one: (one.type.startswith("builtins."), one.type in _COMMON, -one.count_per_run))
     yield from found[:_MOST]

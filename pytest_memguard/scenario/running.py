@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.floors import FLOORS_NEEDED, WINDOWS
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.errors import CouldNotRun
 from pytest_memguard.load.engines import engine
@@ -46,6 +47,11 @@ _DEATH_S = 1.0
 #: Answers are on their way, connections are being closed.
 _REST_S = 0.2
 
+#: Settled readings under load: one more than the windows, as growth is between them.
+_SETTLED = WINDOWS + 1
+#: Of the time under load, collections may take so much, and one takes so much at least, with all around it.
+_COLLECT_SHARE, _LEAST_PAUSE_S = 0.05, 0.001
+
 Key = tuple[str, int]
 
 
@@ -63,6 +69,7 @@ class Run:
         recording: What was read.
         load: What was measured of the steady load; None where it did not come so far.
         before: Each process by service and number, settled before the load.
+        during: The same, under load, as often as that costs next to nothing.
         after: The same, after it.
         explanations: Of each process that was diagnosed.
         failure: Why the run could not go on; empty where it could.
@@ -82,6 +89,7 @@ class Run:
         self.recording = Recording()
         self.load: LoadResult | None = None
         self.before: dict[Key, Settled] = {}
+        self.during: dict[Key, list[Settled]] = {}
         self.after: dict[Key, Settled] = {}
         self.explanations: dict[Key, Explanation] = {}
         self.notes: list[str] = []
@@ -95,7 +103,7 @@ class Run:
         self._completed = 0
         self._engine: Engine | None = None
         self._patience = Patience(scenario.limits)
-        self._told_s = self._limits_s = 0.0
+        self._told_s = self._limits_s = self._pause_s = 0.0
 
     async def through(self) -> None:
         """Go through all phases."""
@@ -155,7 +163,12 @@ class Run:
                 spec = replace(spec, ramp_up_s=0.0)
             await self._settle(self.before)
             if not self._stop.is_set():
-                self.load = await self._send(LOAD, spec)
+                collecting = asyncio.create_task(self._collect(spec.duration_s))
+                try:
+                    self.load = await self._send(LOAD, spec)
+                finally:
+                    collecting.cancel()
+                    await asyncio.gather(collecting, return_exceptions=True)
         if not self._stop.is_set():
             await self._diagnose(spec)
         if not self.failure:
@@ -219,12 +232,41 @@ class Run:
     async def _settle(self, into: dict[Key, Settled]) -> None:
         """Collect garbage in each process, and read it."""
         await asyncio.sleep(_REST_S)
-        await self._ask(lambda client: client.call("gc", passes=2))
+        into.update(await self._settled(2))
+
+    async def _collect(self, seconds: float) -> None:
+        """
+        Read each process right after a collection, at even times under load.
+
+        Garbage that waits for the collector swings more than a small leak grows: read behind a collection, twenty
+        bytes a request show. A collection stops the service for a moment, so there are as many as its share allows.
+        """
+        if not self.scenario.collect:
+            return
+        allowed = int(_COLLECT_SHARE * seconds / max(self._pause_s, _LEAST_PAUSE_S))
+        times = min(_SETTLED, allowed)
+        if times < FLOORS_NEEDED:
+            self.notes.append(
+                f"a collection stops the service for {duration(self._pause_s)}, so there was none under load; a longer "
+                "load is judged more sharply"
+            )
+            return
+        begin_s = self.now_s
+        for number in range(times):
+            await asyncio.sleep(max(0.0, begin_s + seconds * (number + 0.5) / times - self.now_s))
+            for key, settled in (await self._settled(1)).items():
+                self.during.setdefault(key, []).append(settled)
+
+    async def _settled(self, passes: int) -> dict[Key, Settled]:
+        answers = await self._ask(lambda client: client.call("gc", passes=passes))
+        self._pause_s = max([answer["pause_s"] / passes for answer in answers.values()], default=0.0)
+        found = {}
         for service in self._services:
             with suppress(CouldNotRun):
                 async with self._lock:
                     tree = await asyncio.to_thread(service.sample)
-                into.update({(service.name, one.pid): Settled(self.completed, one) for one in tree.processes})
+                found.update({(service.name, one.pid): Settled(self.completed, one) for one in tree.processes})
+        return found
 
     async def _ask(self, what: Callable[..., Any], *, named: bool = False) -> dict[Key, Any]:
         """Return what the agent of each process answers to *what*; those that do not answer are left out."""

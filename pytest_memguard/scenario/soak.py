@@ -167,6 +167,7 @@ def _judged(run: Run) -> list[Judged]:
             moments,
             run.before.get((service, pid)),
             run.after.get((service, pid)),
+            during=run.during.get((service, pid), ()),
             unit=run.unit,
             limit_bytes=limits.get(service),
         )
@@ -183,7 +184,7 @@ def _result(run: Run, notes: Sequence[str], started_at: str, duration_s: float) 
     processes = _without_short(processes)
     measured = _measured(run, processes)
     broken = breaches(run.scenario.limits, measured) if run.load is not None else ()
-    outcome, reason, needs_s = _outcome(run, processes, broken, measured)
+    outcome, reason, needs_s = _outcome(run, processes, broken)
     lead = processes[0] if processes else None
     level = _level(outcome, lead)
     verdict = Verdict(
@@ -236,35 +237,40 @@ def _without_short(processes: list[Judged]) -> list[Judged]:
     return told or processes[:1]
 
 
-def _outcome(
-    run: Run, processes: Sequence[Judged], broken: Sequence[Breach], measured: Mapping[str, float]
-) -> tuple[Outcome, str, float | None]:
+def _outcome(run: Run, processes: Sequence[Judged], broken: Sequence[Breach]) -> tuple[Outcome, str, float | None]:
     """Return how it ended, why, and how long a load would have told."""
     lead = processes[0] if processes else None
-    seen = f"; until then {lead.title}: {lead.reason}" if lead else ""
-    if run.failure:
-        return Outcome.COULD_NOT_RUN, f"it could not be run to its end: {run.failure}{seen}", None
-    if run.interrupted:
-        return Outcome.INTERRUPTED, f"it was interrupted after {run.completed} requests{seen}", None
-    if run.breach:
-        return Outcome.LIMIT, f"it was ended: {run.breach}{seen}", None
-    if _is_ill(run):
-        kinds = ", ".join(run.load.errors) if run.load else ""
-        return Outcome.COULD_NOT_RUN, f"most requests failed ({kinds}), so this says nothing of memory", None
+    ended = _early_end(run)
+    if ended is not None:
+        seen = f"; until then {lead.title}: {lead.reason}" if lead else ""
+        return ended[0], f"{ended[1]}{seen}", None
     if lead is None:
         return Outcome.UNDECIDED, "nothing was read under load; let it run longer", _longer(run, 2.0)
     words = f"{lead.title} (process {lead.pid}): {lead.reason}" if len(processes) > 1 else lead.reason
     limits = "; ".join(map(str, broken))
-    if lead.says is Says.LEAK:
-        if not broken and _is_allowed(run.scenario, lead):
-            return Outcome.CLEAN, f"{words}; the limits of the scenario allow that", None
+    if lead.says is Says.LEAK and (broken or not _is_allowed(run.scenario, lead)):
         return Outcome.LEAK, f"{words}{f'; {limits}' if limits else ''}", None
     if broken:
         return Outcome.LIMIT, f"{limits}; else {words}", None
     if lead.says in (Says.NEEDS_MORE, Says.FRAGMENTS):
         needs_s = _longer(run, max(2.0, lead.needs))
         return Outcome.UNDECIDED, f"{words}; a load of {duration(needs_s)} would tell", needs_s
-    return Outcome.CLEAN, words, None
+    allowed = "; the limits of the scenario allow that" if lead.says is Says.LEAK else ""
+    return Outcome.CLEAN, f"{words}{allowed}", None
+
+
+def _early_end(run: Run) -> tuple[Outcome, str] | None:
+    """Return how and why it ended before its time; None where it did not."""
+    if run.failure:
+        return Outcome.COULD_NOT_RUN, f"it could not be run to its end: {run.failure}"
+    if run.interrupted:
+        return Outcome.INTERRUPTED, f"it was interrupted after {run.completed} requests"
+    if run.breach:
+        return Outcome.LIMIT, f"it was ended: {run.breach}"
+    if _is_ill(run):
+        kinds = ", ".join(run.load.errors) if run.load else ""
+        return Outcome.COULD_NOT_RUN, f"most requests failed ({kinds}), so this says nothing of memory"
+    return None
 
 
 def _is_ill(run: Run) -> bool:
@@ -356,6 +362,7 @@ def _notes(run: Run, processes: Sequence[Judged], broken: Sequence[Breach]) -> I
         yield "the load does not say how many requests were completed, so growth is told over seconds"
     if processes and BLOCKS not in {metric for one in processes for metric in one.per_request} and not run.before:
         yield "no agent answered, so only what the kernel counts was judged"
+    yield from run.notes
     yield from (note for found in run.explanations.values() for note in found.notes)
     if run.recording.left_out:
         yield "the service started so many processes that not all of them were watched"

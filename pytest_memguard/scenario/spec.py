@@ -90,6 +90,7 @@ class Scenario:
         load_spec: The steady load; None: the services are only watched, for the time of *idle_s*.
         warm_up_s: The same load before anything counts.
         interval_s: Between two readings.
+        collect: Whether garbage is collected a few times under load, for sharper readings.
         limits: From ``[thresholds]``.
         steps: The tables ``[[step]]``, as they were written.
         hash: Of everything that the measurement depends on; neither of port nor of folder.
@@ -107,6 +108,7 @@ class Scenario:
     cool_down_s: float = 3.0
     trim: bool = True
     interval_s: float = 0.2
+    collect: bool = True
     limits: tuple[Threshold, ...] = ()
     steps: tuple[Mapping[str, Any], ...] = ()
     hash: str = ""
@@ -487,7 +489,7 @@ _PHASE_READERS: Mapping[str, Mapping[str, Callable[[object], Any]]] = {
     "idle": {"duration_s": _seconds(0, or_low=True)},
     "warm_up": {"duration_s": _seconds(0, or_low=True)},
     "cool_down": {"duration_s": _seconds(0, or_low=True), "trim": _flag},
-    "sampling": {"interval_s": _seconds(0.02, or_low=True)},
+    "sampling": {"interval_s": _seconds(0.02, or_low=True), "collect": _flag},
 }
 _FIELDS = {
     ("idle", "duration_s"): "idle_s",

@@ -1,7 +1,7 @@
 """
 Whether a process of a scenario leaks: its counters over completed requests, and what stays when the load is over.
 
-    moments under load -> floors of 14 windows -> evidence that they rise, and go on rising
+    readings behind collections under load, or floors of 14 windows -> evidence that they rise, and go on rising
     settled before and after the load -> whether it comes back
 
 Blocks and native heap decide; resident memory confirms. Both halves are needed: what rises and comes back after a
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.floors import WINDOWS, FloorGrowth, floor_growth, floors, soak_width
+from pytest_memguard.core.floors import FLOORS_NEEDED, WINDOWS, FloorGrowth, floor_growth, floors, soak_width
 from pytest_memguard.core.policies import Context, combine, correlation, growth, points
 from pytest_memguard.core.trend import READINGS_NEEDED, fit
 from pytest_memguard.core.units import signed
@@ -37,6 +38,8 @@ _LEAST: Mapping[Metric, float] = {BLOCKS: 100, HEAP: 16 * 1024, FDS: 10, THREADS
 _STAYS = 0.5
 #: Evidence that is worth a longer run, though not a verdict; by chance one series in twenty comes so far.
 _SUSPECT = 20.0
+#: What must stay a request, without evidence of how it came, to be worth one.
+_SUSPECT_RATE: Mapping[Metric, float] = {BLOCKS: 0.5, HEAP: 32.0}
 #: What a settled reading that confirms the growth is worth: by chance one in twenty does.
 _CONFIRMED = 20.0
 #: Of services that grow for no reason we know, so many leak; as for marked tests.
@@ -76,6 +79,7 @@ class _Counter:
     growth: FloorGrowth
     slope: Estimate | None
     stayed: float | None
+    is_settled: bool = False
 
     @property
     def matters(self) -> bool:
@@ -133,6 +137,7 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
     before: Settled | None,
     after: Settled | None,
     *,
+    during: Sequence[Settled] = (),
     unit: str,
     limit_bytes: float | None = None,
 ) -> Judged:
@@ -144,6 +149,7 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
         moments: Under steady load, the oldest first.
         before: It, settled before the load.
         after: It, settled after the load; None where that was not read.
+        during: It, settled under load; empty where collections would take too long.
         unit: Of ``requests`` in the moments: "request", or "second" where nobody counts.
         limit_bytes: Its memory limit.
 
@@ -152,7 +158,8 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
     few = _too_few(moments, unit)
     if few:
         return Judged(title, pid, Says.NEEDS_MORE, 0.0, few[0], needs=few[1])
-    counters = [counter for metric in _LEAST if (counter := _counter(metric, moments, before, after, unit))]
+    settled = (before, *during, after)
+    counters = [counter for metric in _LEAST if (counter := _counter(metric, moments, settled, unit))]
     says, leading = _say(counters)
     memory = next((one.floors for one in counters if one.metric is RSS), None)
     score = _score(says, leading)
@@ -183,18 +190,33 @@ def _too_few(moments: Sequence[Moment], unit: str) -> tuple[str, float] | None:
 
 
 def _counter(
-    metric: Metric, moments: Sequence[Moment], before: Settled | None, after: Settled | None, unit: str
+    metric: Metric, moments: Sequence[Moment], settled: Sequence[Settled | None], unit: str
 ) -> _Counter | None:
-    name = FIELDS[metric]
-    told = [(moment.requests, value) for moment in moments if (value := getattr(moment.reading, name)) is not None]
+    told = _told(metric, moments)
     if len(told) * 2 < len(moments) or len(told) < WINDOWS:
         return None
+    lowest = _floors(metric, told, unit)
+    during = _told(metric, [one for one in settled[1:-1] if one is not None])
+    is_settled = len(during) >= FLOORS_NEEDED and unit == _REQUEST and metric is not RSS
+    if is_settled:
+        x, values = zip(*during, strict=True)
+        lowest = Series(metric, x, values, unit)
+    slope = fit(lowest).slope if len(set(lowest.x)) >= READINGS_NEEDED else None
+    stayed = _stayed(FIELDS[metric], settled[0], settled[-1])
+    return _Counter(metric, lowest, floor_growth(lowest), slope, stayed, is_settled)
+
+
+def _told(metric: Metric, readings: Sequence[Moment | Settled]) -> list[tuple[float, float]]:
+    """Return requests and value of the readings that have one."""
+    name = FIELDS[metric]
+    return [(one.requests, value) for one in readings if (value := getattr(one.reading, name)) is not None]
+
+
+def _floors(metric: Metric, told: Sequence[tuple[float, float]], unit: str) -> Series:
     x, values = zip(*told, strict=True)
     series = Series(metric, x, values, unit)
     width = soak_width(series)
-    lowest = floors(series, None, width) if width > 0 else Series(metric, (), (), unit)
-    slope = fit(lowest).slope if len(lowest.x) >= READINGS_NEEDED else None
-    return _Counter(metric, lowest, floor_growth(lowest), slope, _stayed(name, before, after))
+    return floors(series, None, width) if width > 0 else Series(metric, (), (), unit)
 
 
 def _stayed(name: str, before: Settled | None, after: Settled | None) -> float | None:
@@ -227,10 +249,13 @@ def _say(counters: Sequence[_Counter]) -> tuple[Says, list[_Counter]]:
 
 
 def _is_suspect(one: _Counter) -> bool:
-    """Whether it may grow: more evidence than chance gives, and it is still there when the load is over."""
-    return (
-        not one.lasts and not one.growth.slows and one.growth.evidence >= _SUSPECT and one.matters and bool(one.stays)
-    )
+    """Whether it may grow: there is more evidence than chance gives, and it is still there when the load is over."""
+    if one.growth.slows or not one.stays:
+        return False
+    if one.matters and one.growth.evidence >= _SUSPECT:
+        return True
+    # Floors of what swings say little; what stayed for each request says that it must be looked at for longer.
+    return not one.is_settled and one.stayed is not None and one.stayed >= _SUSPECT_RATE.get(one.metric, inf)
 
 
 def _score(says: Says, leading: Sequence[_Counter]) -> float:
