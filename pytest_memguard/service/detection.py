@@ -19,7 +19,7 @@ from pytest_memguard.core.policies import Context, combine, correlation, growth,
 from pytest_memguard.core.values import BLOCKS, FDS, GC_OBJECTS, HEAP, RSS, THREADS, Estimate, Metric
 from pytest_memguard.service import advice
 from pytest_memguard.service.fills import CacheFill
-from pytest_memguard.service.tracks import LIVE_FROM_S, Span, Track, interval, long_view, recent
+from pytest_memguard.service.tracks import LIVE_FROM_S, SHORTEST_S, Span, Track, interval, long_view, recent
 
 if TYPE_CHECKING:
     from pytest_memguard.service.readings import Reading
@@ -114,8 +114,8 @@ def detect(
         limit_bytes: The memory limit; None where there is none.
         now_s: By the clock of the readings; a wait is counted from here. None for the time of the last one.
         caches: Asked for what the bounded caches did since the first of the readings that are judged.
-        garbage: What a full collection has freed since the last reading, by counter; it is taken to have come evenly,
-            and is not held against the service. None where no collection was run for this.
+        garbage: What a full collection has freed since the last reading, by counter; it is taken to have come evenly
+            since the one before, and growth that it explains is no leak. None where none was run for this.
 
     Returns:
         The verdict; never an error, however odd the readings are.
@@ -125,9 +125,10 @@ def detect(
     readings = window[begun:]
     if len(readings) < _READINGS:
         return _too_few(readings, restarted=begun > 0, now_s=now_s)
-    span = Span(recent(readings), garbage)
+    rates = None if garbage is None else _a_second(garbage, readings)
+    span = Span(recent(readings), rates)
     verdict, track = _verdict(span, caches)
-    long = long_view(readings, garbage)
+    long = long_view(readings, rates)
     if long is not None and track.metric not in _RESOURCES:
         ripe, heavier = _verdict(long, caches)
         if not span.dense or ripe in _MEMORY_GROWS or (ripe == "load" and verdict not in LEAKS):
@@ -137,6 +138,14 @@ def detect(
     if not span.dense and verdict in _MEMORY_GROWS and track.metric not in _RESOURCES:
         return _more_time(span, track)
     return _detection(verdict, track, span, limit_bytes, caches)
+
+
+def _a_second(garbage: Mapping[Metric, float], readings: Sequence[Reading]) -> dict[Metric, float]:
+    """Return how fast garbage came since the last full collection, or since the first reading."""
+    full = readings[-1].gc.collections[2]
+    since_s = next(reading.time_s for reading in readings if reading.gc.collections[2] == full)
+    length_s = max(readings[-1].time_s - since_s, interval(readings))
+    return {metric: count / max(length_s, SHORTEST_S) for metric, count in garbage.items()}
 
 
 def _begin(window: Sequence[Reading]) -> int:
@@ -240,7 +249,9 @@ def _detection(verdict: str, track: Track, span: Span, limit_bytes: float | None
     confidence = _confidence(verdict, track, span)
     limit_s = None if verdict in ("none", "load") else _time_to_limit(span, limit_bytes)
     filled = _explained(span, caches) if verdict == "cache_filling" else ()
-    was_garbage = verdict == "none" and any(span.garbage.values())
+    was_garbage = verdict == "none" and any(
+        span.track(metric).is_garbage for metric in span.garbage if span.has(metric)
+    )
     return Detection(
         verdict=verdict,
         confidence=confidence,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheFill", "FillLog"]
 
-#: Notes that are kept; the older half is thinned when there are more, so that a day fits beside the last minutes.
-_MOST = 128
+#: Notes that are kept. When there are more, they are thinned until they lie a tenth of their age apart.
+_MOST, _APART = 256, 0.1
 
 
 class CacheFill(NamedTuple):
@@ -58,10 +58,14 @@ class FillLog:
             self._entries.clear()
 
     def _thin(self) -> None:
-        older = slice(1, _MOST // 2, 2)
-        del self._times[older]
-        for row in self._entries.values():
-            del row[older]
+        times = self._times
+        kept = [0]
+        for at in range(1, len(times) - 1):
+            if times[at + 1] - times[kept[-1]] > _APART * (times[-1] - times[at]):
+                kept.append(at)
+        kept.append(len(times) - 1)
+        self._times = array("d", (times[at] for at in kept))
+        self._entries = {name: array("q", (row[at] for at in kept)) for name, row in self._entries.items()}
 
     def since(self, time_s: float, caches: Iterable[CacheStatistics]) -> tuple[CacheFill, ...]:
         """Return what each cache took in since the latest note before *time_s*, or since the first one."""

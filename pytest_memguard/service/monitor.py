@@ -9,13 +9,14 @@ import threading
 import time
 import weakref
 from array import array
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.values import BLOCKS, FDS, HEAP, MAPPED, RSS, THREADS
 from pytest_memguard.service.readings import GcStats, Log, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_memguard.core.ports import Probe
 
@@ -44,6 +45,7 @@ class Collections:
         self._looks_at = 0
         self._survivors = [0, 0, 0]
         self.latest_s = [0.0, 0.0, 0.0]
+        self._looks_away = False
 
     def start(self) -> None:
         """Begin to count; what the oldest generation holds already is counted once."""
@@ -58,6 +60,8 @@ class Collections:
 
     def __call__(self, phase: str, details: dict[str, int]) -> None:
         """Be told by the collector that it starts or stops."""
+        if self._looks_away:
+            return
         generation = details["generation"]
         if phase == "start":
             self._looks_at = self._objects(generation)
@@ -71,6 +75,15 @@ class Collections:
         self._visited += self._looks_at
         self._survivors[: generation + 1] = [0] * (generation + 1)
         self._survivors[min(generation + 1, 2)] += max(0, self._looks_at - details["collected"])
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Count no collection meanwhile."""
+        self._looks_away = True
+        try:
+            yield
+        finally:
+            self._looks_away = False
 
     def expected_s(self, generation: int) -> float:
         """Return how long a collection will take: as long as the latest, or by the objects where there was none."""

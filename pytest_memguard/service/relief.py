@@ -81,6 +81,21 @@ class Collector:
         """Whether a collection is expected to keep to the budget."""
         return self._collections.expected_s(generation) <= self._budget_s
 
+    def empty_free_lists(self) -> None:
+        """
+        Run a full collection of nothing, which takes microseconds: it empties the free lists all the same.
+
+        Not where the service has frozen objects of its own, which this would thaw.
+        """
+        if gc.get_freeze_count():
+            return
+        with self._collections.unseen():
+            gc.freeze()
+            try:
+                gc.collect()
+            finally:
+                gc.unfreeze()
+
 
 class Relief:
     """
@@ -136,10 +151,14 @@ class Relief:
         """Run a full collection."""
         return self._note((carry_out(self._full_collection, self._kept),))[0]
 
-    def collect_if_brief(self) -> Outcome | None:
-        """Run a full collection that the settings let go unnoticed; None where they let none."""
-        wanted = self._settings.proactive_gc and self._collector.is_brief()
-        return self.collect() if wanted else None
+    @property
+    def can_collect(self) -> bool:
+        """Whether the settings allow a full collection that is not needed, here and now."""
+        return self._settings.proactive_gc and self._collector.is_brief()
+
+    def empty_free_lists(self) -> None:
+        """Let the interpreter give back what it keeps for reuse, so that the next collection frees garbage alone."""
+        self._collector.empty_free_lists()
 
     def emergency(self) -> tuple[Outcome, ...]:
         """Do all that frees memory, whatever rests; nothing while another thread is at it."""

@@ -28,6 +28,7 @@ __all__ = [
     "LEAST_GROWTH",
     "LIVE_FROM_S",
     "LOAD",
+    "SHORTEST_S",
     "LongSpan",
     "Span",
     "Track",
@@ -54,9 +55,11 @@ _DENSE_S = 30.0
 _GAP = 5
 # Six hours of minutes; beyond it there is the long view.
 _MOST_SPARSE = 360
-# Less than this between two readings is no interval; a rate over it means nothing.
-_SHORTEST_S = 1e-6
+#: Less than this between two readings is no interval; a rate over it means nothing.
+SHORTEST_S = 1e-6
 _DEFAULT_INTERVAL_S = 5.0
+# Garbage comes unevenly: so much of a growth may be a leak that hides behind it.
+_EXPLAINED = 0.75
 #: From here on there are ten half hours after an hour of warm-up.
 LIVE_FROM_S = _WARM_UP_S + FLOORS_NEEDED * LIVE_WIDTH_S
 
@@ -86,12 +89,11 @@ class Span:
 
     Args:
         readings: Shape (n,), n >= 2, of one process.
-        garbage: See ``detection.detect``; None where no collection was run.
+        garbage: What came a second, by counter, and is no growth; None where no collection was run to know it.
 
     Attributes:
         live: Whether this is a long view, in windows of half an hour.
         collected: Whether the collector went through everything meanwhile.
-        garbage: What of the growth was garbage, by counter.
 
     """
 
@@ -101,8 +103,7 @@ class Span:
         self.readings = readings
         self.length_s = readings[-1].time_s - readings[0].time_s
         self.dense = interval(readings) <= _DENSE_S
-        full = [reading.gc.collections[2] for reading in readings]
-        self.collected = garbage is not None or full[-1] > full[0]
+        self.collected = garbage is not None or _was_collected(readings)
         self.garbage = garbage or {}
         self._tracks: dict[Metric, Track] = {}
 
@@ -131,7 +132,7 @@ class Span:
         """Shape (n,), requests a second in the interval before each reading."""
         between = zip(pairwise(self.requests), pairwise(self.times), strict=True)
         rates = [
-            (after - before) / (end - begin) if end - begin > _SHORTEST_S else 0.0
+            (after - before) / (end - begin) if end - begin > SHORTEST_S else 0.0
             for (before, after), (begin, end) in between
         ]
         return (rates[0], *rates)
@@ -143,8 +144,13 @@ class Span:
 
     def _values(self, metric: Metric) -> tuple[float, ...]:
         field = _FIELDS[metric]
-        each_s = self.garbage.get(metric, 0) / max(self.length_s, _SHORTEST_S)
-        return tuple(getattr(reading, field) - each_s * (reading.time_s - self.times[0]) for reading in self.readings)
+        return tuple(float(getattr(reading, field)) for reading in self.readings)
+
+
+def _was_collected(readings: Sequence[Reading]) -> bool:
+    """Return whether a full collection came early enough for the last floor, which the very last reading is not in."""
+    lowest = max(1, len(readings) // (10 * WINDOWS))
+    return readings[-1 - lowest].gc.collections[2] > readings[0].gc.collections[2]
 
 
 class LongSpan(Span):
@@ -171,7 +177,7 @@ class Track:
 
     Args:
         metric: What was counted.
-        values: Shape (n,), in its unit, without garbage.
+        values: Shape (n,), in its unit.
         span: Where they come from.
 
     """
@@ -203,12 +209,12 @@ class Track:
     @property
     def lasts(self) -> bool:
         """Whether it grows without slowing down, and by enough to matter."""
-        return self._growth.lasts and self.total >= self.least
+        return self._growth.lasts and self._matters
 
     @property
     def slows(self) -> bool:
         """Whether it grows more and more slowly."""
-        return self._growth.slows and self.total >= self.least
+        return self._growth.slows and self._matters
 
     @property
     def is_load(self) -> bool:
@@ -217,9 +223,15 @@ class Track:
         return not self._growth.rises and loaded.rises and loaded.total >= self.least
 
     @property
+    def is_garbage(self) -> bool:
+        """Whether it grows, but by what a collection frees."""
+        garbage = self._span.garbage.get(self.metric, 0.0) * self._span.length_s
+        return self._growth.rises and self.total >= self.least and garbage >= _EXPLAINED * self.total
+
+    @property
     def evidence(self) -> float:
         """The e-value of its growth."""
-        return self._growth.evidence if self.total >= self.least else 1.0
+        return self._growth.evidence if self._matters else 1.0
 
     @property
     def total(self) -> float:
@@ -246,6 +258,10 @@ class Track:
         """What was added in each interval in which requests were completed."""
         steps = zip(self._span.busy, pairwise(self._values), strict=True)
         return tuple(after - before for busy, (before, after) in steps if busy)
+
+    @property
+    def _matters(self) -> bool:
+        return self.total >= self.least and not self.is_garbage
 
     @property
     def _growth(self) -> FloorGrowth:

@@ -329,7 +329,7 @@ def test_caches_are_asked_for_the_readings_that_are_judged() -> None:
 
 @pytest.mark.parametrize(
     ("freed", "verdict"),
-    [(None, "leak_python"), (0, "leak_python"), (1000, "leak_python"), (2900, "none"), (5000, "none")],
+    [(None, "leak_python"), (0, "leak_python"), (2000, "leak_python"), (2100, "none"), (5000, "none")],
 )
 def test_garbage(freed: int | None, verdict: str) -> None:
     """What a full collection has just freed is no leak; what stays of the growth is."""

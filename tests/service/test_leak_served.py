@@ -1,0 +1,126 @@
+"""A service that leaks, on a real uvicorn in a process of its own: what its guard says after 300 requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the server of these tests")
+
+TOKEN = "0123456789abcdef"  # noqa: S105 - of a server that lives for seconds
+WARM_UP, REQUESTS = 50, 300
+#: A reading each 20 ms, of which a verdict needs fifteen: the requests are spread over 0.6 s at least.
+INTERVAL_S, PAUSE_S = 0.02, 0.002
+
+SERVER = dedent("""
+    import asyncio, os, sys
+    import uvicorn
+    from pytest_memguard.service import watch
+
+    kind, kept = sys.argv[1], []
+
+
+    def cycles():
+        for _ in range(20):
+            circle = []
+            circle.append(circle)
+
+
+    work = {
+        "blocks": lambda: kept.append([object() for _ in range(10)]),
+        "heap": lambda: kept.append(bytearray(100_000)),
+        "fds": lambda: kept.append(open(os.devnull)),
+        "cached": lambda: cache.__setitem__(len(cache), bytearray(50_000)),
+        "cycles": cycles,
+    }[kind]
+
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise ValueError("only http")
+        if scope["path"] == "/work":
+            work()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+    app = watch(app, environ={}, interval_s=float(sys.argv[2]), window=30, limit_bytes="8 GiB", token=sys.argv[3],
+                leak_detection=False)
+    cache = app.guard.caches.create("pages", size=10_000)
+
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+
+
+    Server(uvicorn.Config(app, port=0, log_level="critical")).run()
+""")
+
+
+@contextmanager
+def served(kind: str) -> Iterator[http.client.HTTPConnection]:
+    """Run a service that keeps something of each request, and return a connection to it."""
+    command = [sys.executable, "-c", SERVER, kind, str(INTERVAL_S), TOKEN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=20)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            process.terminate()
+
+
+def ask(connection: http.client.HTTPConnection, path: str) -> bytes:
+    """Send one request, and return the body of its answer."""
+    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+    response = connection.getresponse()
+    assert response.status == 200
+    return response.read()
+
+
+def verdict(kind: str) -> dict[str, Any]:
+    """Return what the guard says after a warm-up and 300 requests."""
+    with served(kind) as connection:
+        for _ in range(WARM_UP):
+            ask(connection, "/")
+        for _ in range(REQUESTS):
+            ask(connection, "/work")
+            time.sleep(PAUSE_S)  # load takes its time
+        answer: dict[str, Any] = json.loads(ask(connection, "/memguard/leak-detection"))
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "metric", "each"),
+    [
+        ("blocks", "leak_python", "blocks", (10, 14)),
+        ("heap", "leak_native", "heap", (95_000, 110_000)),
+        ("fds", "leak_python", "fds", (0.9, 1.1)),
+    ],
+)
+def test_a_leak_is_named(kind: str, name: str, metric: str, each: tuple[float, float]) -> None:
+    """The verdict names the counter, and says how much each request leaks."""
+    found = verdict(kind)
+
+    assert (found["verdict"], found["metric"]) == (name, metric), found
+    assert each[0] <= found["perRequest"]["point"] <= each[1], found
+
+
+@pytest.mark.parametrize(("kind", "name"), [("cycles", "none"), ("cached", "cache_filling")])
+def test_what_is_no_leak(kind: str, name: str) -> None:
+    """Garbage that waits for the collector, and a cache with room left."""
+    found = verdict(kind)
+
+    assert found["verdict"] == name, found
