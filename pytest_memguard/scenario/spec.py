@@ -250,7 +250,8 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         return parse(text)
     except ValueError as error:
         place = re.search(r"line (\d+)", str(error))
-        raise ConfigError(f"{name}{f':{place[1]}' if place else ''}: not valid TOML: {error}") from error
+        line = place[1] if place else max(1, text.count("\n"))  # it says "at end of document"
+        raise ConfigError(f"{name}:{line}: not valid TOML: {error}") from error
 
 
 def _named(content: Mapping[str, Any], name: str, file: str) -> tuple[str, Mapping[str, Any]]:
