@@ -77,7 +77,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 
 
-# -- One process -----------------------------------------------------------------------------------------------------
+# One process
 
 NAMES = """
 process_resident_memory_bytes
@@ -271,7 +271,7 @@ def test_missing_extra_is_one_clear_line() -> None:
     )
 
 
-# -- Names from outside ----------------------------------------------------------------------------------------------
+# Names from outside
 
 HOSTILE = 'a"} 1\nmemguard_shedding 1\n\\ \x00 \ud800 \u202e'
 
@@ -327,7 +327,7 @@ def test_routes_are_bounded_in_number() -> None:
     assert sum(counts) == 10_000
 
 
-# -- Several workers -------------------------------------------------------------------------------------------------
+# Several workers
 
 WORKER = dedent("""
     import os, sys
@@ -458,7 +458,50 @@ def test_folder_that_was_named_too_late(guard: Guard, tmp_path: Path) -> None:
         metrics.exposition(guard, environ={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
 
 
-# -- What asks for them ----------------------------------------------------------------------------------------------
+WATCHING = dedent("""
+    import sys
+    from pytest_memguard.service import watch
+
+    guard = watch(environ={}, limit_bytes="1 GiB", interval_s=3600)
+    guard.look()
+    guard.count_request("GET /", 10)
+    guard.look()
+    print(guard._monitor.running, flush=True)
+    sys.stdin.readline()
+    guard.stop()
+""")
+
+
+def _watching(folder: Path) -> subprocess.Popen[str]:
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", WATCHING], env=environ, text=True, **pipes)
+
+
+def test_a_guard_shares_at_each_reading(tmp_path: Path) -> None:
+    """Whoever is asked knows of a worker that was never asked itself."""
+    with _watching(tmp_path) as silent:
+        assert silent.stdout is not None
+        assert silent.stdout.readline() == "True\n"
+        with worker(tmp_path) as asked:
+            samples = scrape(asked)
+        _, errors = silent.communicate("\n", timeout=20)
+
+    assert errors == ""
+    assert value(samples, "memguard_requests_total") == 1
+    assert str(silent.pid) in {dict(labels)["pid"] for name, labels in samples if name == "memguard_shedding"}
+
+
+def test_a_guard_does_not_start_without_its_folder(tmp_path: Path) -> None:
+    """A folder that is named and not there stops the service at its start, in one line."""
+    with _watching(tmp_path / "gone") as process:
+        _, errors = process.communicate("\n", timeout=20)
+
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].endswith("gone' is no folder; make it before the service starts")
+
+
+# What asks for them
 
 #: Strings, ranges, selectors and groupings; then functions, and words of the language.
 _NOT_METRICS = (r'"[^"]*"', r"\[[^]]*]|\{[^}]*}|\b(?:by|on) \([^)]*\)", r"\b\w+ *\(|\b(?:and|or|unless|Inf)\b")
