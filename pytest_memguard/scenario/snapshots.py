@@ -32,6 +32,8 @@ _WARM_UP, _BETWEEN = 100, 300
 _CONNECTIONS = 4
 _MOST_PROCESSES = 4
 _MOST_ROWS = 5
+#: What fewer than one request in ten leaves behind is timers, connections and warnings.
+_LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,9 @@ class SnapshotPair:
         grown = self.difference.growth
         objects, size = signed(grown.count, Unit.COUNT), signed(grown.bytes, Unit.BYTE)
         yield f"{objects} objects, {size} over {self.requests} requests"
-        rows = [change for change in self.difference.paths if change.count > 0 and change.bytes > 0][:_MOST_ROWS]
-        for change in rows:
+        least = self.requests * _LEAST_SHARE
+        rows = [change for change in self.difference.paths if change.count >= least and change.bytes > 0]
+        for change in rows[:_MOST_ROWS]:
             count, bytes_ = signed(change.count, Unit.COUNT), signed(change.bytes, Unit.BYTE)
             yield f"{count} ({bytes_}) at {plain(change.key.text)}"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Change
     from pytest_memguard.scenario.footprint import Footprint, FootprintComparison, Range
 
-__all__ = ["changes_table", "comparison_to_dict", "footprint_table"]
+__all__ = ["changes_table", "comparison_to_dict", "footprint_table", "step_texts"]
 
 _TITLES = {
     "rss": "RSS",
@@ -44,6 +44,14 @@ def _cell(name: str, after: Mapping[str, Range]) -> str:
     text = signed(round(one.median), unit) if name in _KEPT else amount(round(one.median), unit)
     half = round((one.high - one.low) / 2)
     return f"{text} ±{amount(half, unit)}" if half else text
+
+
+def step_texts(footprint: Footprint) -> dict[str, str]:
+    """Return each step with its amounts on one line."""
+    return {
+        step.name: ", ".join(f"{_TITLES[name]} {_cell(name, step.after)}" for name in METRICS if name in step.after)
+        for step in footprint.steps
+    }
 
 
 def changes_table(comparison: FootprintComparison) -> str:
