@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from array import array
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,14 @@ class Guard:
     def usage(self) -> float:
         """Share of the limit that is used: 0 to 1, or more."""
         return self.current.used / self.limit.bytes
+
+    def unique_bytes(self) -> int:
+        """Return what would be free if this process ended (USS), read now; takes milliseconds in a large process."""
+        from pytest_memguard.probes.process import PrivateMemory  # noqa: PLC0415 - only where it is asked for
+
+        row = array("q", [0])
+        PrivateMemory().read(row, 0)
+        return row[0]
 
     @property
     def shedding(self) -> bool:

@@ -255,6 +255,17 @@ def test_health_before_the_first_reading() -> None:
     assert health["currentUsage"]["usagePercentage"] == 10.0
 
 
+def test_unique_memory_is_read_on_demand() -> None:
+    """It is memory of this process alone, and moves with what is kept."""
+    guard = Process(10).guard()
+    before = guard.unique_bytes()
+    kept = bytearray(b"x" * 2**24)
+    after = guard.unique_bytes()
+
+    assert 2**20 < before < before + 2**23 < after
+    assert len(kept) == 2**24
+
+
 def test_caches_are_made_when_asked_for() -> None:
     """With the sizes of the settings; those that were given are kept."""
     given = Caches()
