@@ -70,7 +70,8 @@ class Run:
         load: What was measured of the steady load; None where it did not come so far.
         before: Each process by service and number, settled before the load.
         during: The same, under load, as often as that costs next to nothing.
-        after: The same, after it.
+        loaded: The same, right after it.
+        after: The same, after the cool-down.
         explanations: Of each process that was diagnosed.
         failure: Why the run could not go on; empty where it could.
         breach: The limit for which it was ended.
@@ -90,6 +91,7 @@ class Run:
         self.load: LoadResult | None = None
         self.before: dict[Key, Settled] = {}
         self.during: dict[Key, list[Settled]] = {}
+        self.loaded: dict[Key, Settled] = {}
         self.after: dict[Key, Settled] = {}
         self.explanations: dict[Key, Explanation] = {}
         self.notes: list[str] = []
@@ -154,6 +156,9 @@ class Run:
 
     async def _phases(self) -> None:
         scenario, spec = self.scenario, self.scenario.load_spec
+        if spec is not None and scenario.diagnose.when != "off":
+            # What the tracer needs is imported now, so that it is no growth later.
+            await self._ask(lambda client: (client.call("trace", on=True), client.call("trace", on=False)))
         await self._wait("idle", scenario.idle_s)
         if spec is not None:
             spec = spec.at(scenario.url)
@@ -169,6 +174,7 @@ class Run:
                 finally:
                     collecting.cancel()
                     await asyncio.gather(collecting, return_exceptions=True)
+                await self._settle(self.loaded)
         if not self._stop.is_set():
             await self._diagnose(spec)
         if not self.failure:

@@ -166,7 +166,7 @@ def _judged(run: Run) -> list[Judged]:
             names[service, pid],
             moments,
             run.before.get((service, pid)),
-            run.after.get((service, pid)),
+            tuple(found[service, pid] for found in (run.loaded, run.after) if (service, pid) in found),
             during=run.during.get((service, pid), ()),
             unit=run.unit,
             limit_bytes=limits.get(service),

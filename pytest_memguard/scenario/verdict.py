@@ -135,7 +135,7 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
     title: str,
     moments: Sequence[Moment],
     before: Settled | None,
-    after: Settled | None,
+    after: Sequence[Settled],
     *,
     during: Sequence[Settled] = (),
     unit: str,
@@ -148,7 +148,7 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
         title: What it is, for people.
         moments: Under steady load, the oldest first.
         before: It, settled before the load.
-        after: It, settled after the load; None where that was not read.
+        after: It, settled after the load, right then and after the cool-down.
         during: It, settled under load; empty where collections would take too long.
         unit: Of ``requests`` in the moments: "request", or "second" where nobody counts.
         limit_bytes: Its memory limit.
@@ -158,8 +158,11 @@ def judge(  # noqa: PLR0913 - each is one thing that was measured
     few = _too_few(moments, unit)
     if few:
         return Judged(title, pid, Says.NEEDS_MORE, 0.0, few[0], needs=few[1])
-    settled = (before, *during, after)
-    counters = [counter for metric in _LEAST if (counter := _counter(metric, moments, settled, unit))]
+    counters = [
+        counter
+        for metric in _LEAST
+        if (counter := _counter(metric, moments, during, _stayed(FIELDS[metric], before, after), unit))
+    ]
     says, leading = _say(counters)
     memory = next((one.floors for one in counters if one.metric is RSS), None)
     score = _score(says, leading)
@@ -190,19 +193,18 @@ def _too_few(moments: Sequence[Moment], unit: str) -> tuple[str, float] | None:
 
 
 def _counter(
-    metric: Metric, moments: Sequence[Moment], settled: Sequence[Settled | None], unit: str
+    metric: Metric, moments: Sequence[Moment], during: Sequence[Settled], stayed: float | None, unit: str
 ) -> _Counter | None:
     told = _told(metric, moments)
     if len(told) * 2 < len(moments) or len(told) < WINDOWS:
         return None
     lowest = _floors(metric, told, unit)
-    during = _told(metric, [one for one in settled[1:-1] if one is not None])
-    is_settled = len(during) >= FLOORS_NEEDED and unit == _REQUEST and metric is not RSS
+    settled = _told(metric, during)
+    is_settled = len(settled) >= FLOORS_NEEDED and unit == _REQUEST and metric is not RSS
     if is_settled:
-        x, values = zip(*during, strict=True)
+        x, values = zip(*settled, strict=True)
         lowest = Series(metric, x, values, unit)
     slope = fit(lowest).slope if len(set(lowest.x)) >= READINGS_NEEDED else None
-    stayed = _stayed(FIELDS[metric], settled[0], settled[-1])
     return _Counter(metric, lowest, floor_growth(lowest), slope, stayed, is_settled)
 
 
@@ -219,14 +221,17 @@ def _floors(metric: Metric, told: Sequence[tuple[float, float]], unit: str) -> S
     return floors(series, None, width) if width > 0 else Series(metric, (), (), unit)
 
 
-def _stayed(name: str, before: Settled | None, after: Settled | None) -> float | None:
-    """Return growth a request from one settled reading to the other."""
-    if before is None or after is None or after.requests <= before.requests:
+def _stayed(name: str, before: Settled | None, after: Sequence[Settled]) -> float | None:
+    """Return the least growth a request from one settled reading to those after the load."""
+    first = getattr(before.reading, name) if before else None
+    if before is None or first is None:
         return None
-    values = getattr(before.reading, name), getattr(after.reading, name)
-    if None in values:
-        return None
-    return float(values[1] - values[0]) / (after.requests - before.requests)
+    rates = [
+        (value - first) / (one.requests - before.requests)
+        for one in after
+        if one.requests > before.requests and (value := getattr(one.reading, name)) is not None
+    ]
+    return min(rates, default=None)
 
 
 def _say(counters: Sequence[_Counter]) -> tuple[Says, list[_Counter]]:
