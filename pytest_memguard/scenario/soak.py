@@ -176,7 +176,8 @@ def _judged(run: Run) -> list[Judged]:
 
 
 def _grows(processes: Sequence[Judged]) -> bool:
-    return any(one.says in (Says.LEAK, Says.FRAGMENTS, Says.NEEDS_MORE) for one in processes)
+    """Whether something grows, or may; not where there was too little to judge."""
+    return any(one.says in (Says.LEAK, Says.FRAGMENTS, Says.NEEDS_MORE) and one.policies for one in processes)
 
 
 def _result(run: Run, notes: Sequence[str], started_at: str, duration_s: float) -> SoakResult:
