@@ -40,7 +40,6 @@
   const signed = (value, write) => (value > 0 ? "+" : "") + write(value);
   const percent = (share) => `${one(100 * share)} %`;
   const whole = (text) => text.replace(".0 ", " ");
-  window.memguard = { bytes, count, duration };
 
   // -- theme
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -187,20 +186,17 @@
   const SHEDDING = " Requests are turned away.";
   const sentence = ({ verdict, pressure, limit, guarded }) => {
     const [kind, word] = guarded ? VERDICTS[verdict.verdict] : UNWATCHED;
-    const of = `at ${percent(pressure.usage)} of ${bytes(limit.bytes)}`;
-    const after = pressure.shedding ? `${SHEDDING}` : "";
-    const text = `${word}. Memory is ${pressure.level}`;
+    const after = `, ${percent(pressure.usage)} of ${bytes(limit.bytes)}.${pressure.shedding ? SHEDDING : ""}`;
     const heading = at("sentence");
-    const shown = `${text} ${of}.${after}`;
-    if (heading.textContent !== shown) {
+    if (heading.textContent !== `${word}. Memory: ${pressure.level}${after}`) {
       const level = make("b", { className: pressure.level, textContent: pressure.level });
-      heading.replaceChildren(make("strong", { textContent: `${word}.` }), " Memory is ", level, ` ${of}.${after}`);
+      heading.replaceChildren(make("strong", { className: kind, textContent: `${word}.` }), " Memory: ", level, after);
     }
     const worse = pressure.level === "healthy" ? kind : pressure.level === "warning" ? kind || "growing" : "leak";
     dress(at("verdict"), `verdict ${worse}`);
     dress(at("pill"), `pill ${worse}`);
     say(at("pill"), `${word} · ${pressure.level} ${percent(pressure.usage)}`);
-    say(at("told"), `${text}.${after}`); // read aloud when a word of it changes, not with each number
+    say(at("told"), `${word}. Memory: ${pressure.level}.${pressure.shedding ? SHEDDING : ""}`); // read aloud when a word of it changes, not with each number
     document.title = `${word} · ${pressure.level} · memguard demo`;
     const why = guarded ? because(verdict) : "The service was started with --unguarded: nothing is read, judged or turned away.";
     say(at("reason"), why);
@@ -246,7 +242,7 @@
     const last = (name) => readings[name].at(-1);
     const rates = perSecond(readings.requests, readings.time);
     const shown = [
-      ["resident memory", bytes(last("rss"))],
+      ["resident", bytes(last("rss"))],
       ["native heap", last("heap") === null ? "not told" : bytes(last("heap"))],
       ["growth a minute", signed(Math.round(60 * health.trend.growthRate), bytes)],
       ["descriptors", count(last("fds"))],
@@ -318,14 +314,20 @@
       for (const [value, name, tint] of marks(shown)) {
         const y = Math.round(plot.valToPos(value, "y", true));
         if (y < bbox.top || y > bbox.top + bbox.height) continue;
-        ctx.strokeStyle = ctx.fillStyle = colour(tint);
+        ctx.strokeStyle = colour(tint);
         ctx.setLineDash(name === "limit" ? [] : [6 * devicePixelRatio, 4 * devicePixelRatio]);
         ctx.beginPath();
         ctx.moveTo(bbox.left, y);
         ctx.lineTo(bbox.left + bbox.width, y);
         ctx.stroke();
         if (Math.abs(free - y) < 12 * devicePixelRatio) continue;
-        ctx.fillText(name, bbox.left + 6 * devicePixelRatio, y - devicePixelRatio);
+        const left = bbox.left + 6 * devicePixelRatio, height = 12 * devicePixelRatio;
+        ctx.globalAlpha = 0.85;
+        ctx.fillStyle = colour("--card");
+        ctx.fillRect(left - 3, y - height - devicePixelRatio, ctx.measureText(name).width + 6, height);
+        ctx.globalAlpha = 1;
+        ctx.fillStyle = colour(tint);
+        ctx.fillText(name, left, y - devicePixelRatio);
         free = y;
       }
       ctx.restore();
@@ -398,8 +400,8 @@
       marks: ({ limit }) => [[limit.bytes, "limit", "--fg"], ...limit.thresholds.map((value, rank) => [value * limit.bytes, LEVELS[rank], TINTS[rank]]).reverse()],
     });
     chart("chart-blocks", {
-      title: "Memory blocks of the interpreter", noun: "blocks", write: count,
-      series: [{ name: "blocks; the scale does not begin at zero", line: "--read", key: "read", fill: "--area", of: ({ blocks }) => blocks }],
+      title: "Memory blocks", noun: "blocks", write: count,
+      series: [{ name: "of the interpreter; the scale does not begin at zero", line: "--read", key: "read", fill: "--area", of: ({ blocks }) => blocks }],
       range: around,
     });
     chart("chart-requests", {
@@ -413,8 +415,10 @@
       range: (low, high) => [0, Math.max(0.001, 1.1 * high)],
     });
   };
-  // Room for a thousand blocks at least, so that noise does not look like growth.
-  const around = (low, high) => {
+  // What is judged fills the chart; room for a thousand blocks at least, so that noise does not look like growth.
+  const around = (first, last, { readings, judgedSince }) => {
+    const judged = readings.blocks.filter((_, index) => judgedSince === null || readings.time[index] > judgedSince);
+    const [low, high] = judged.length > 2 ? [Math.min(...judged), Math.max(...judged)] : [first, last];
     const spread = Math.max(high - low, 1000), middle = (low + high) / 2;
     return [middle - 0.6 * spread, middle + 0.6 * spread];
   };
@@ -446,6 +450,7 @@
     for (const mode of MODES) {
       const radio = make("input", { type: "radio", name: label, value: mode });
       radio.addEventListener("change", async () => {
+        dress(modes.closest("li"), mode);
         try { tell(await turn(name, mode)); } catch (error) { tell(`${name} could not be turned: ${error.message}`, true); }
       });
       modes.append(make("label", {}, radio, make("span", { textContent: mode })));
@@ -453,7 +458,7 @@
     return make("li", {},
       make("div", { className: "head" }, make("h3", { id: label }, make("code", { textContent: name })), modes),
       make("p", { id: `${label}-why` }, ...rich(first, "``")),
-      make("p", { className: "held quiet" }, make("span", {}), `, shown by ${grows}`),
+      make("p", { className: "held quiet" }, make("span", {}), `, seen in ${grows}`),
       make("details", {},
         make("summary", {}, "Why, and the repair", make("span", { className: "unseen", textContent: ` of ${name}` })),
         ...rest.map((text) => make("p", {}, ...rich(text, "``"))),
@@ -481,7 +486,7 @@
   }
 
   // -- tables
-  const MOST_ROUTES = 12;
+  const MOST_ROUTES = 20;
   const row = (...cells) => make("tr", {}, ...cells);
   const cell = (className, ...children) => make("td", { className }, ...children);
   const costs = ({ routes, bounds }) => {
@@ -523,9 +528,9 @@
       });
   };
 
-  // -- the feed
+  // -- the feed: a browser opens six connections to a service, so a page that nobody looks at gives its own back
   const SILENCE = 6000, PAUSE = 1000;
-  let feed = null, heard = 0;
+  let feed = null, heard = 0, again = 0;
   const state = (text, name) => { dress(at("state"), `state ${name}`); say(at("state"), text); };
   const render = (message) => {
     shown = message;
@@ -541,18 +546,25 @@
     suggest(message.intervalSeconds);
     state("live", "live");
   };
-  const lost = () => {
+  const hangUp = () => {
+    clearTimeout(again);
     feed?.close();
     feed = null;
+  };
+  const lost = () => {
+    hangUp();
     state("no answer, trying again", "lost");
-    setTimeout(listen, PAUSE);
+    again = setTimeout(listen, PAUSE);
   };
   const listen = () => {
+    hangUp();
     heard = performance.now();
     feed = new EventSource("/api/events");
     feed.onmessage = ({ data }) => { heard = performance.now(); render(JSON.parse(data)); };
     feed.onerror = lost;
   };
   setInterval(() => { if (feed && performance.now() - heard > SILENCE) lost(); }, 1000);
+  document.addEventListener("visibilitychange", () => { if (document.hidden) hangUp(); else listen(); });
   listen();
+  window.memguard = { bytes, count, duration, render }; // for whoever drives the page
 })();
