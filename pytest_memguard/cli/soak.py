@@ -60,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
 
     scenario = Scenario.load(options.scenario)
     result = soak(scenario, notice=_silent if options.quiet else _Notices())
-    _write(result, options)
     if options.json != "-":
-        print(summary(result))
+        print(summary(result), flush=True)
+    _write(result, options)
     return result.exit_code(options.undecided)
 
 

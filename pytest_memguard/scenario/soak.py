@@ -361,8 +361,9 @@ def _notes(run: Run, processes: Sequence[Judged], broken: Sequence[Breach]) -> I
         yield f"limit not kept: {breach}"
     if run.unit == "second" and run.scenario.load_spec is not None:
         yield "the load does not say how many requests were completed, so growth is told over seconds"
-    if processes and BLOCKS not in {metric for one in processes for metric in one.per_request} and not run.before:
-        yield "no agent answered, so only what the kernel counts was judged"
+    tracks = run.recording.tracks.values()
+    if tracks and not any(moment.reading.has_agent for track in tracks for moment in track.moments[-1:]):
+        yield "no agent answered (no Python, or one with -I or -E), so only what the kernel counts was judged"
     yield from run.notes
     yield from (note for found in run.explanations.values() for note in found.notes)
     if run.recording.left_out:
