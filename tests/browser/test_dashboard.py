@@ -149,7 +149,7 @@ def test_a_leak_turns_the_verdict_and_cleaning_up_turns_it_back(look: Opened) ->
     """Switched on and loaded it is a leak, in words and red; cleaned up it is none, green; the console stays empty."""
     tab = look()
     tab.run(switch("module-list", ".querySelector('[value=leaky]').click()"))
-    load(tab, 300, 100)
+    load(tab, 300, 150)
     tab.until(f"{_SENTENCE}.startsWith('Leak, in Python. Memory: healthy, ')")
     leaking = [
         tab.run("document.getElementById('verdict').className"),
@@ -184,7 +184,7 @@ def test_the_repair_turns_nothing(look: Opened) -> None:
         "window.words = new Set(); new MutationObserver(() => words.add(document.querySelector('#verdict').className))"
         ".observe(document.getElementById('sentence'), {childList: true});0"
     )
-    load(tab, 300, 100)
+    load(tab, 300, 150)
     tab.until(f"{_SAID}.startsWith('Loaded: 300 requests in ')")
     tab.until(f"{_SENTENCE}.startsWith('No leak.') || {_SENTENCE}.startsWith('Load')")
 

@@ -208,10 +208,16 @@ def test_events_tell_everything_that_a_dashboard_shows(demo: Demo) -> None:
         stream.sendall(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
         event = next(line for line in lines if line.startswith(b"data: "))
 
-    parts = {"health", "pressure", "gc", "caches", "requests", "switches", "verdict"}
+    parts = {
+        "health", "pressure", "gc", "caches", "requests", "switches", "verdict", "judgedSince", "guarded", "limit",
+        "intervalSeconds", "readings", "shed", "bounds", "routes",
+    }  # fmt: skip
     assert json.loads(event.removeprefix(b"data: ")).keys() == parts
 
 
 def test_front_page_is_there(demo: Demo) -> None:
-    """GET / answers, with the dashboard or with where to look."""
-    assert demo.ask("GET", "/").status == 200
+    """GET / answers with the dashboard, which may be framed by nobody."""
+    answer = demo.ask("GET", "/")
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]

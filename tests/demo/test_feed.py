@@ -14,7 +14,10 @@ from pytest_memguard.demo.feed import Feed
 if TYPE_CHECKING:
     from tests.demo.conftest import Demo
 
-PARTS = {"health", "pressure", "gc", "caches", "requests", "switches", "verdict"}
+PARTS = {
+    "health", "pressure", "gc", "caches", "requests", "switches", "verdict", "judgedSince", "guarded", "limit",
+    "intervalSeconds", "readings", "shed", "bounds", "routes",
+}  # fmt: skip
 
 pytest.importorskip("wsproto", reason="uvicorn needs wsproto or websockets to speak WebSocket")
 
