@@ -88,12 +88,11 @@ def write(  # noqa: PLR0913 - what is shown, and four limits
 
     """
     file = Path(path)
-    if os.path.lexists(file) and not file.is_file():
-        raise _cannot(file, "it is not a regular file")
+    part = part_of(file)
+    _try_place(file, part)
     why_not = cannot_fork() if fork else "no copy was wanted"
     budget = Budget(max_objects, max_seconds)
     started = time.perf_counter()
-    part = part_of(file)
     stacks = read_stacks()
     stacks_s = time.perf_counter() - started
 
@@ -118,6 +117,25 @@ def write(  # noqa: PLR0913 - what is shown, and four limits
         problem = answer["error"]
         raise _cannot(file, problem) if answer.get("file") else CouldNotRun(f"no heap snapshot was taken: {problem}")
     return Summary(**answer, path=file, pause_s=pause_s + stacks_s, duration_s=time.perf_counter() - started, note=note)
+
+
+def _try_place(path: Path, part: Path) -> None:
+    """
+    Refuse a place that cannot be written before the heap is walked, which may take a minute.
+
+    Raises:
+        DocumentError: it cannot be written.
+
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise _cannot(path, "it is not a regular file")
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # its name may be too long, where that of the part is not
+        part.touch(exist_ok=False)
+        part.unlink()
+    except (OSError, ValueError) as error:
+        raise _cannot(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _take(  # noqa: PLR0913 - all of it comes from the caller of write
