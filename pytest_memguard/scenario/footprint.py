@@ -11,7 +11,6 @@ another load keeps something else.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEPT", "KEPT_BLOCKS", "METRICS", "SCHEMA", "Footprint", "FootprintComparison", "Range", "Step", "compare",
-    "dumps", "from_dict", "scenario_hash",
+    "dumps", "from_dict",
 ]  # fmt: skip
 
 SCHEMA = "memguard-footprint/1"
@@ -50,7 +49,6 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "kept_blocks": (0.10, 200),
 }
 _ENVIRONMENT = ("python", "implementation", "platform", "machine", "libc", "allocator", "free_threaded")
-_DIGITS = 16
 _FLAT_LIST = re.compile(r"\[\n\s+([^\[\]{}]*?)\n\s+\]")
 
 
@@ -83,7 +81,7 @@ class Footprint:
 
     Attributes:
         scenario: Its name.
-        hash: Of what it does; see ``scenario_hash``.
+        hash: Of what it does, as ``Scenario`` tells.
         runs: How often it was measured.
         reason: Why it took the place of the one before; empty where there was none.
 
@@ -103,12 +101,6 @@ class Footprint:
     def key(self) -> str:
         """The key of the environment it was measured in."""
         return environment_key(self.environment)
-
-
-def scenario_hash(parts: Mapping[str, object]) -> str:
-    """Return a short name for what a scenario does: another one wherever command, steps or load are others."""
-    content = json.dumps(parts, sort_keys=True, default=str, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 
 # -- comparing -------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ pytest.importorskip("aiohttp", reason="load needs the extra [harness]")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="scenarios need a POSIX system")
 
 SHOP = """
+import asyncio
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Order:
@@ -31,24 +31,25 @@ class Order:
 
 
 ORDERS = []
+ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_GET(self):
+async def serve(reader, writer):
+    while await reader.readline():
+        while (await reader.readline()).strip():
+            pass
         ORDERS.append(Order())
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_):
-        pass
+        writer.write(ANSWER)
+        await writer.drain()
+    writer.close()
 
 
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    await server.serve_forever()
+
+
+asyncio.run(main())
 """
 SCENARIO = """
 [service]

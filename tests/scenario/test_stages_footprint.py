@@ -15,7 +15,6 @@ from pytest_memguard.scenario.footprint import (
     compare,
     dumps,
     from_dict,
-    scenario_hash,
 )
 
 MIB = 2**20
@@ -126,12 +125,6 @@ def test_single_run_is_told() -> None:
     assert compare(replace(footprint(rss=1), runs=1), footprint(rss=1)).notes == (
         "one of the two was measured once only, so its spread is not known",
     )
-
-
-def test_hash_tells_scenarios_apart() -> None:
-    """The hash depends on what is in a scenario, not on its order."""
-    assert scenario_hash({"a": 1, "b": [2]}) == scenario_hash({"b": [2], "a": 1})
-    assert scenario_hash({"a": 1}) != scenario_hash({"a": 2})
 
 
 @pytest.mark.parametrize(
