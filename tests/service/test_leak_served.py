@@ -1,4 +1,4 @@
-"""A service that leaks, on a real uvicorn in a process of its own: what its guard says after 300 requests."""
+"""A service on a real uvicorn in a process of its own: what its guard says after 300 requests, and its snapshot."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+
+from pytest_memguard import heap
 
 pytest.importorskip("uvicorn", reason="the server of these tests")
 
@@ -67,12 +70,12 @@ SERVER = dedent("""
 
 
 @contextmanager
-def served(kind: str) -> Iterator[http.client.HTTPConnection]:
+def served(kind: str, folder: Path | None = None) -> Iterator[http.client.HTTPConnection]:
     """Run a service that keeps something of each request, and return a connection to it."""
     command = [sys.executable, "-c", SERVER, kind, TOKEN]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
         assert process.stdout is not None
-        connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=60)
         try:
             yield connection
         finally:
@@ -80,11 +83,11 @@ def served(kind: str) -> Iterator[http.client.HTTPConnection]:
             process.terminate()
 
 
-def ask(connection: http.client.HTTPConnection, path: str) -> bytes:
+def ask(connection: http.client.HTTPConnection, path: str, method: str = "GET", status: int = 200) -> bytes:
     """Send one request, and return the body of its answer."""
-    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+    connection.request(method, path, headers={"Authorization": f"Bearer {TOKEN}"})
     response = connection.getresponse()
-    assert response.status == 200
+    assert response.status == status
     return response.read()
 
 
@@ -121,3 +124,18 @@ def test_a_cache_that_fills_is_no_leak() -> None:
 
     assert found["verdict"] == "cache_filling", found
     assert "into pages" in found["reason"]
+
+
+def test_a_snapshot_of_the_real_heap(tmp_path: Path) -> None:
+    """A snapshot that is asked for over the wire can be read, is its owner's alone, and holds no values."""
+    with served("blocks", tmp_path) as connection:
+        answered = json.loads(ask(connection, "/memguard/snapshot?name=before", "POST"))
+        ask(connection, "/memguard/snapshot?name=before", "POST", status=409)
+        ask(connection, "/")
+    path = tmp_path / ".memguard" / "snapshots" / "before.heapsnapshot"
+    written = path.read_bytes()
+
+    assert answered == {"name": "before", "file": path.name, "bytes": len(written)}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert heap.read(path).objects > 10_000
+    assert TOKEN.encode() not in written
