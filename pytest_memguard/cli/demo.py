@@ -214,7 +214,7 @@ def _tell(results: Sequence[SubjectResult], say: Callable[..., None]) -> None:
         say(f"            {plain(one.verdict.reason)}")
         holder = holders.get(one.id, "")
         if holder and holder not in one.verdict.reason:
-            say(f"            held by {plain(holder)}")
+            say(f"            {'' if holder.startswith('allocated ') else 'held by '}{plain(holder)}")
 
 
 def _printer() -> Callable[..., None]:
