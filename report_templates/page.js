@@ -73,7 +73,7 @@
     const draw = () => {
       body.replaceChildren(...found.slice(0, shown).map((one) => one.row));
       const visible = Math.min(shown, found.length);
-      count.textContent = found.length === rows.length && visible === found.length ? `${rows.length} tests` : `${visible} shown of ${found.length} found, ${rows.length} in all`;
+      count.textContent = found.length === rows.length && visible === found.length ? `${rows.length} ${home.dataset.nouns}` : `${visible} shown of ${found.length} found, ${rows.length} in all`;
       more.textContent = `Show ${Math.min(STEP, found.length - visible)} more`;
       more.hidden = all.hidden = visible === found.length;
     };
@@ -140,13 +140,13 @@
     };
     return {
       width, height: HEIGHT, padding: [18, 10, 0, 0], legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-      scales: { x: { time: false, range: (plot, low, high) => [0, high || 1] }, y: { range: (plot, low) => [Math.min(0, low), chart.top || 1] } },
+      scales: { x: { time: false, range: (plot, low, high) => [0, high || 1] }, y: { range: () => [chart.bottom, chart.top || 1] } },
       axes: [
-        { ...axis, splits: () => chart.xticks.map((tick) => tick[0]), values: () => chart.xticks.map((tick) => tick[1]), size: 34, label: "runs", labelSize: 16, labelFont: "11px system-ui, sans-serif", labelGap: 0 },
+        { ...axis, splits: () => chart.xticks.map((tick) => tick[0]), values: () => chart.xticks.map((tick) => tick[1]), size: 34, label: chart.axis, labelSize: 16, labelFont: "11px system-ui, sans-serif", labelGap: 0 },
         { ...axis, splits: () => chart.yticks.map((tick) => tick[0]), values: () => chart.yticks.map((tick) => tick[1]), size: 76 },
       ],
       series: [
-        {}, { ...line("--read"), points: { show: true, size: 5, fill: () => colour("--read") } }, { ...hidden }, { ...hidden },
+        {}, { ...line("--read"), spanGaps: true, points: { show: chart.axis === "runs" || numbers.x.length < 120, size: chart.axis === "runs" ? 5 : 3, fill: () => colour("--read") } }, { ...hidden }, { ...hidden },
         line("--fit", [7, 4]), line("--allowed", [2, 3]), line("--before", [10, 3, 2, 3], { spanGaps: true }),
       ],
       bands: [{ series: [2, 3], fill: () => colour("--band") }],
@@ -161,7 +161,7 @@
     const both = (pick) => along((x) => pick(at(x, chart.line[5]), at(x, chart.line[6])));
     return [
       numbers.x, chart.y, both(Math.max), both(Math.min), along((x) => at(x, chart.line[4])),
-      numbers.x.map((x) => (chart.allowed ? chart.allowed * x : null)), numbers.x.map((x) => between(chart.before, x)),
+      numbers.x.map((x) => (chart.allowed ? chart.allowed * x : chart.limit)), numbers.x.map((x) => between(chart.before, x)),
     ];
   };
   // The baseline was read at other runs: its height at x, on the line between its points.
@@ -189,7 +189,7 @@
     let place = -1;
     const read = (index) => {
       const row = rows[index];
-      says.textContent = row && row.cells[column] ? `run ${row.cells[0].textContent}: ${row.cells[column].textContent} ${chart.noun}` : "";
+      says.textContent = row && row.cells[column] && row.cells[column].textContent ? `${chart.axis === "runs" ? "run" : "at"} ${row.cells[0].textContent}: ${row.cells[column].textContent} ${chart.noun}` : "";
     };
     plot.over.addEventListener("mousemove", () => { if (plot.cursor.idx != null) { place = plot.cursor.idx; read(place); } });
     home.onkeydown = (event) => {

@@ -299,6 +299,7 @@ _CAUSE_MORE: Mapping[str, Reader] = {
     "growth": each(keys({**_METRIC, "per_run": number}, _METRIC_MORE)),
     "loss_bytes": number,
     "reproducer": text,
+    "x_unit": text,
 }
 #: Written for other readers, and made anew when the document is written again.
 _FOR_OTHERS: Mapping[str, Reader] = {

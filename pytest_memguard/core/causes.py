@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Finding, Metric, RetentionPath, SubjectResult
 
-__all__ = ["causes", "cheapest", "expected_loss", "loss_of", "rate_of"]
+__all__ = ["X_UNITS", "causes", "cheapest", "expected_loss", "growth_of", "loss_of", "rate_of", "reproducer"]
 
 #: What one more of something is worth in bytes: a small object, and what the kernel keeps for a socket or a thread.
 _BLOCK_BYTES, _RESOURCE_BYTES = 64, 64 * 1024
 _GROWS = (Level.LEAK, Level.GROWING)
+#: What growth is counted over; what can be repeated exactly comes first.
+X_UNITS = ("run", "request", "second")
 #: What holds for a resource is told by its maker; only these kinds of holder have a name that says who it is.
 _NAMED = ("bounded", "unbounded")
 
@@ -59,9 +61,7 @@ def cheapest(results: Iterable[SubjectResult]) -> SubjectResult:
 
 def expected_loss(result: SubjectResult) -> float:
     """Return the bytes a run that are expected to be lost: what grows, times how likely it is a leak."""
-    rates: dict[Metric, float] = {}
-    for finding in result.findings:
-        rates[finding.metric] = _finite(rates.get(finding.metric, 0.0) + rate_of(finding, result))
+    rates = {metric: _finite(rate) for metric, rate in growth_of(result)}
     return _finite(_finite(result.verdict.score) / 100 * loss_of(rates))
 
 
@@ -74,9 +74,22 @@ def loss_of(rates: Mapping[Metric, float]) -> float:
 
 
 def rate_of(finding: Finding, result: SubjectResult) -> float:
-    """Return the growth a run: the slope, or the mean where growth comes too rarely for a median of slopes."""
+    """Return the growth a run (request, second): the slope, or the mean where it comes too rarely for a slope."""
     point = finding.trend.slope.point
-    return point if point > 0 else finding.total / max(1, result.runs - 1)
+    return point if point > 0 else finding.total / max(1, _length(result))
+
+
+def growth_of(result: SubjectResult) -> tuple[tuple[Metric, float], ...]:
+    """Return the growth of each metric; of several processes of one service all together."""
+    rates: dict[Metric, float] = {}
+    for finding in result.findings:
+        rates[finding.metric] = rates.get(finding.metric, 0.0) + rate_of(finding, result)
+    return tuple(rates.items())
+
+
+def _length(result: SubjectResult) -> float:
+    """Return what growth is divided by to get its rate."""
+    return {"run": result.runs - 1, "request": result.runs}.get(result.x_unit, result.duration_s)
 
 
 def _weight(metric: Metric) -> int:
@@ -94,15 +107,31 @@ def _finite(value: float) -> float:
 def _cause(name: str, group: _Group) -> Cause:
     results = {id(result): result for result, _ in group}
     first = min(group, key=lambda one: one[0].id)
-    again = cheapest(results.values())
+    x_unit = min((result.x_unit for result, _ in group), key=X_UNITS.index)
+    alike = [one for one in group if one[0].x_unit == x_unit]
     return Cause(
         fingerprint=name,
         text=_text(*first),
         results=tuple(dict.fromkeys(one.id for one in results.values())),
-        growth=tuple(_growth(group)),
-        reproducer=f"pytest {shlex.quote(again.id)} --memguard" if again.kind == "test" else "",
-        loss_bytes=_finite(sum(_losses(group))),
+        growth=tuple(_growth(alike)),
+        reproducer=reproducer(cheapest(results.values())),
+        loss_bytes=_finite(sum(_losses(alike))),
+        x_unit=x_unit,
     )
+
+
+def reproducer(result: SubjectResult) -> str:
+    """Return the command that measures *result* again; empty where it is not known."""
+    if result.kind == "test":
+        return f"pytest {shlex.quote(result.id)} --memguard"
+    if result.kind == "process":
+        return f"memguard monitor -d {max(1, round(result.duration_s))} -- COMMAND"
+    if result.kind == "scenario" and result.file.endswith(".py"):  # its test has soaked it
+        return f"pytest {shlex.quote(result.id)}"
+    if result.kind == "scenario" and result.file:
+        part = f"#{result.id}" if result.file == "pyproject.toml" else ""
+        return f"memguard soak {shlex.quote(result.file + part)}"
+    return ""
 
 
 def _growth(group: _Group) -> Iterator[tuple[Metric, float]]:
@@ -118,7 +147,8 @@ def _losses(group: _Group) -> Iterator[float]:
     rates: dict[int, dict[Metric, float]] = {}
     scores: dict[int, float] = {}
     for result, finding in group:
-        rates.setdefault(id(result), {})[finding.metric] = _finite(rate_of(finding, result))
+        known = rates.setdefault(id(result), {})
+        known[finding.metric] = _finite(known.get(finding.metric, 0.0) + _finite(rate_of(finding, result)))
         scores[id(result)] = _finite(result.verdict.score) / 100
     for key, grown in rates.items():
         yield _finite(scores[key] * loss_of(grown))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core.causes import causes, loss_of, rate_of
+from pytest_memguard.core.causes import X_UNITS, causes, loss_of, rate_of
 from pytest_memguard.core.environment import environment_key
 from pytest_memguard.core.units import Unit
 from pytest_memguard.core.values import BLOCKS, RSS, USS, Change, Comparison, Estimate, Level, Metric
@@ -58,6 +58,7 @@ class _Leak:
     results: dict[str, None] = field(default_factory=dict)
     level: Level = Level.GROWING
     accepted: bool = True
+    x_unit: str = X_UNITS[-1]
 
     def add(self, finding: Finding, result: SubjectResult) -> None:
         """Take a finding; of two of one test (a matrix of environments) the larger counts."""
@@ -69,6 +70,7 @@ class _Leak:
     def note(self, result: SubjectResult) -> None:
         """Take the result that a finding is of; the leak is accepted if all of them are."""
         self.results[result.id] = None
+        self.x_unit = min(self.x_unit, result.x_unit, key=X_UNITS.index)
         self.accepted = self.accepted and any(note.startswith(ACCEPTED) for note in result.notes)
         if result.verdict.level is Level.LEAK:
             self.level = Level.LEAK
@@ -266,13 +268,15 @@ def _change_of(key: _Key, leak: _Leak, known: Known, match: _Key | None) -> Chan
         metric=judged.metric,
         results=tuple(leak.results),
         verdict=leak.level.value,
+        x_unit=leak.x_unit,
     )
 
 
 def _gone(key: _Key, leak: _Leak) -> Change:
     metric = next(iter(leak.order()), BLOCKS)
     before = leak.largest(metric)
-    return Change(key[0], leak.text, "gone", before, None, metric, tuple(leak.results), leak.level.value)
+    results = tuple(leak.results)
+    return Change(key[0], leak.text, "gone", before, None, metric, results, leak.level.value, leak.x_unit)
 
 
 # -- footprints ------------------------------------------------------------------------------------------------------
@@ -297,13 +301,17 @@ def _footprints(before: RunResult, after: RunResult) -> Iterator[Change]:
 def _footprint_pairs(before: SubjectResult, after: SubjectResult) -> Iterator[tuple[Metric, Estimate, Estimate]]:
     """Yield the first metric of a whole process that both were read by."""
     for metric in (USS, RSS):
-        was, now = (one.readings.column(metric) if one.readings else () for one in (before, after))
+        was, now = (_values(one, metric) for one in (before, after))
         if was and now:
             yield metric, _level(was), _level(now)
             return
 
 
-def _level(values: Sequence[int]) -> Estimate:
+def _values(result: SubjectResult, metric: Metric) -> Sequence[float]:
+    return next((series.values for series in result.series() if series.metric == metric), ())
+
+
+def _level(values: Sequence[float]) -> Estimate:
     """Return median and range of the second half of some readings: the first is start-up."""
     half = sorted(values[len(values) // 2 :])
     return Estimate(half[len(half) // 2], half[0], half[-1])
@@ -374,4 +382,5 @@ def _change_to_dict(change: Change) -> dict[str, Any]:
         "before": change.before,
         "after": change.after,
         "results": list(change.results),
+        **({} if change.x_unit == "run" else {"x_unit": change.x_unit}),
     }

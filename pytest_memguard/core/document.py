@@ -148,6 +148,7 @@ def _cause_to_dict(cause: Cause) -> dict[str, Any]:
         "growth": [{**_metric_to_dict(metric), "per_run": rate} for metric, rate in cause.growth],
         "loss_bytes": cause.loss_bytes,
         "reproducer": cause.reproducer,
+        **({} if cause.x_unit == "run" else {"x_unit": cause.x_unit}),
     }
 
 

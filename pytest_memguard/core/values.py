@@ -343,8 +343,9 @@ class Cause:
         text: Who holds it, or where it is made, on one line; names in it come from outside.
         results: Ids of the results, in the order of the session.
         growth: For each metric the growth a run, of all results together; what stands for the others first.
-        reproducer: The command that repeats the cheapest of the results; empty where none is a test.
+        reproducer: The command that repeats the cheapest of the results; empty where it is not known.
         loss_bytes: What one run of all of them is expected to lose: the growth, times how likely it is a leak.
+        x_unit: What growth and loss are counted over; of results that differ in it, those over runs tell them.
 
     """
 
@@ -354,6 +355,7 @@ class Cause:
     growth: tuple[tuple[Metric, float], ...]
     reproducer: str = ""
     loss_bytes: float = 0.0
+    x_unit: str = "run"
 
     @property
     def metric(self) -> Metric:
@@ -416,6 +418,15 @@ class SubjectResult:
     notes: tuple[str, ...] = ()
     timeline: tuple[Series, ...] = ()
 
+    @property
+    def x_unit(self) -> str:
+        """What its growth is counted over: ``run``; ``request`` of a load, ``second`` where nobody counts those."""
+        if self.kind == "process":
+            return "second"
+        if self.kind == "scenario":
+            return "request" if self.runs else "second"
+        return "run"
+
     def series(self) -> tuple[Series, ...]:
         """Return one series a metric, over seconds where there is a timeline; empty where nothing was measured."""
         if self.timeline:
@@ -466,6 +477,7 @@ class Change:
         metric: What the two amounts count.
         results: Ids of the results that have it: of the later session, or of the earlier one where it is gone.
         verdict: ``leak`` or ``growing``, of the surest of these results; ``footprint`` of what is no growth.
+        x_unit: What the growth is counted over: ``run``, ``request`` or ``second``.
 
     """
 
@@ -477,6 +489,7 @@ class Change:
     metric: Metric
     results: tuple[str, ...]
     verdict: str = "leak"
+    x_unit: str = "run"
 
 
 @dataclass(frozen=True, slots=True)

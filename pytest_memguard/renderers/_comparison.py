@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.core.compare import KINDS
 from pytest_memguard.core.units import Unit, amount, signed
-from pytest_memguard.renderers._words import joined, noun_in_full, noun_of, plain
+from pytest_memguard.renderers._words import joined, noun_in_full, noun_of, per, plain
 
 if TYPE_CHECKING:
     from pytest_memguard.core.values import Change, Comparison, RunResult
@@ -46,7 +46,7 @@ def change_growth(change: Change) -> str:
         return "growth that nothing is known of"
     was = " was" if change.after is None else ""
     texts = list(dict.fromkeys(numbers))
-    return f"{was} {' -> '.join(texts)} {noun_of(change.metric, texts[-1])} a run".strip()
+    return f"{was} {' -> '.join(texts)} {noun_of(change.metric, texts[-1])} {per(change.x_unit)}".strip()
 
 
 def run_label(run: RunResult) -> str:

@@ -8,19 +8,23 @@ import textwrap
 from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.units import Unit, amount, parse_allowance, signed
+from pytest_memguard.core.causes import growth_of, reproducer
+from pytest_memguard.core.units import Unit, amount, duration, parse_allowance, signed
 from pytest_memguard.core.values import METRICS, Phase, Shape
 from pytest_memguard.renderers._words import (
     LONGEST_NAME,
     MOST_PARTS,
     aligned,
+    an_hour,
     columns_of,
     counted,
-    growth_of,
+    growth_text,
     joined,
+    length_text,
     limit_text,
     noun_in_full,
     noun_of,
+    per,
     plain,
     rate_of,
     score_text,
@@ -41,13 +45,16 @@ if TYPE_CHECKING:
         TypeGrowth,
     )
 
-__all__ = ["command", "failure", "held_by", "shape_words", "short"]
+__all__ = ["failure", "held_by", "limit", "repeat", "shape_words", "short"]
 
 #: A failing test fits one screen of 24 lines; pytest puts a few columns of its own before each.
 _LINES, _COLUMNS = 24, 100
 _INDENT = 10
 _TEXT = _COLUMNS - _INDENT
 _MOST_COLUMNS = 4
+#: What one of each adds to the limit "growth" of a scenario, in bytes; and how far above it a limit is proposed.
+_IN_GROWTH = {"heap": 1, "blocks": 64}
+_MARGIN = 1.1
 #: Sections that may be cut, in this order, and how far.
 _LEAST = (
     ("types", 2), ("made at", 2), ("types", 1), ("note", 2), ("made at", 1), ("path", 5), ("grew", 3), ("path", 3),
@@ -55,8 +62,8 @@ _LEAST = (
 
 _SHAPES = {
     Shape.FLAT: "it stands still",
-    Shape.EXACT: "exactly the same amount every run",
-    Shape.LINEAR: "in step with the number of runs",
+    Shape.EXACT: "exactly the same amount every {}",
+    Shape.LINEAR: "in step with the number of {}s",
     Shape.LATE: "not evenly, but it does not slow down",
     Shape.SLOWING: "it grows less and less",
     Shape.STEP: "it came in one step",
@@ -79,7 +86,7 @@ def failure(result: SubjectResult, *, rerun: str = "") -> str:
     head = [shortened(line, _COLUMNS) for line in _head(result)]
     tail = [
         *_labelled("readings", _table(result)),
-        *_labelled("repeat", command(result.id, rerun)),
+        *_labelled("repeat", repeat(result, rerun)),
         *_labelled("accept", _acceptance(result)),
     ]
     middle = _fitted(_sections(result), _LINES - len(head) - len(tail) - 2)
@@ -88,32 +95,38 @@ def failure(result: SubjectResult, *, rerun: str = "") -> str:
 
 def short(result: SubjectResult) -> str:
     """Return one line for pytest's short summary, as in "+7 blocks, +1.1 KiB heap a run (leak 99)"."""
-    grown = joined([growth_of(finding, result) for finding in result.findings])
-    what = f"{grown} a run" if grown else plain(result.verdict.reason)
+    grown = joined([growth_text(metric, rate) for metric, rate in growth_of(result)])
+    what = f"{grown} {per(result.x_unit)}" if grown else plain(result.verdict.reason)
     return f"{what} ({result.verdict.level.value} {score_text(result)})"
 
 
 def _head(result: SubjectResult) -> list[str]:
     verdict, findings = result.verdict, result.findings
     policy = "" if verdict.policy == "calibrated" else f" by the policy {plain(verdict.policy)}"
-    lines = [f"{verdict.level.value}, {score_text(result)} of 100{policy}"]
+    # pytest says whose text it is; of what is no test nobody else does.
+    name = "" if result.kind == "test" else f": {plain(result.id)}"
+    lines = [f"{verdict.level.value}, {score_text(result)} of 100{policy}{name}"]
     if not findings:
         return [*lines, plain(verdict.reason)]
-    grown = joined([growth_of(finding, result, in_full=True) for finding in findings])
-    lines += [f"{grown} a run, over {counted(result.runs - 1, 'more run')}", _shape(findings)]
+    rates = growth_of(result)
+    grown = joined([growth_text(metric, rate, in_full=True) for metric, rate in rates])
+    hour = an_hour(rates, result.x_unit)
+    lines += [f"{grown} {per(result.x_unit)}{hour}, {length_text(result)}", _shape(result)]
     return [*lines, f"it ended early: {plain(result.stopped)}"] if result.stopped else lines
 
 
-def _shape(findings: Sequence[Finding]) -> str:
-    words = {noun_of(finding.metric): shape_words(finding) for finding in findings}
+def _shape(result: SubjectResult) -> str:
+    words = {noun_of(finding.metric): shape_words(finding, result.x_unit) for finding in result.findings}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{noun}: {word}" for noun, word in words.items())
 
 
-def shape_words(finding: Finding) -> str:
+def shape_words(finding: Finding, x_unit: str = "run") -> str:
     """Return what a finding's readings do, in words."""
-    return _SHAPES[finding.trend.shape]
+    if x_unit == "second" and finding.trend.shape is Shape.LINEAR:
+        return "in step with time"
+    return _SHAPES[finding.trend.shape].format(x_unit)
 
 
 def _labelled(label: str, lines: Iterable[str]) -> list[str]:
@@ -145,8 +158,8 @@ def _sections(result: SubjectResult) -> dict[str, list[str]]:
     return {
         "grew": _grown(result),
         "held by": held_by(result),
-        "made at": [_site(site) for site in sites],
-        "types": [_type(growth) for growth in types],
+        "made at": [_site(site, per(result.x_unit)) for site in sites],
+        "types": [_type(growth, per(result.x_unit)) for growth in types],
         "path": [line for path in paths for line in _path(path)],
         "advice": [line for text in advice for line in _wrapped(text)],
         "note": [line for text in result.notes for line in _wrapped(plain(text))],
@@ -161,15 +174,17 @@ def _grown(result: SubjectResult) -> list[str]:
     rows = [
         (
             noun_in_full(finding.metric),
-            f"{signed(rate_of(finding, result), finding.metric.unit)} a run",
+            f"{signed(rate_of(finding, result), finding.metric.unit)} {per(result.x_unit)}",
             f"{signed(finding.total, finding.metric.unit)} in all",
         )
         for finding in result.findings
     ]
-    return [line + _detail(finding, line) for finding, line in zip(result.findings, aligned(rows), strict=True)]
+    lines = zip(result.findings, aligned(rows), strict=True)
+    each = " a run" if result.x_unit == "run" else ""  # longer words leave no room to say it twice
+    return [line + _detail(finding, line, each) for finding, line in lines]
 
 
-def _detail(finding: Finding, line: str) -> str:
+def _detail(finding: Finding, line: str, each: str) -> str:
     """Return what stands behind a finding's amounts: the names of a resource, or the interval of an estimate."""
     if finding.names:
         return f": {_names(finding.names, _TEXT - columns_of(line) - 2)}"
@@ -177,7 +192,7 @@ def _detail(finding: Finding, line: str) -> str:
     low, high = amount(slope.low, unit), amount(slope.high, unit)
     if low == high or not isfinite(slope.low) or not isfinite(slope.high):
         return ""
-    return f" ({low} to {high} a run)"
+    return f" ({low} to {high}{each})"
 
 
 def _names(names: Iterable[str], room: int) -> str:
@@ -210,20 +225,20 @@ def _gained(grew: float) -> str:
     return f": {number} {'entry' if number == '+1' else 'entries'} a run" if grew else ""
 
 
-def _site(site: Site) -> str:
+def _site(site: Site, each: str) -> str:
     place = f"{short_name(site.file)}:{site.line} {short_name(site.function, 24)}"
-    return f"{shortened(place, LONGEST_NAME)}  {_both(site.bytes_per_run, site.blocks_per_run, 'block')}"
+    return f"{shortened(place, LONGEST_NAME)}  {_both(site.bytes_per_run, site.blocks_per_run, 'block')} {each}"
 
 
-def _type(growth: TypeGrowth) -> str:
-    return f"{short_name(growth.type)}  {_both(growth.bytes_per_run, growth.count_per_run, 'object')}"
+def _type(growth: TypeGrowth, each: str) -> str:
+    return f"{short_name(growth.type)}  {_both(growth.bytes_per_run, growth.count_per_run, 'object')} {each}"
 
 
 def _both(size: float, count: float, noun: str) -> str:
     number = signed(count, Unit.COUNT)
     if not size or not count:  # what is opened has no size, and what C code allocates is no block
-        return f"{signed(size, Unit.BYTE) if size else number} a run"
-    return f"{signed(size, Unit.BYTE)}, {number} {noun}{'' if number == '+1' else 's'} a run"
+        return signed(size, Unit.BYTE) if size else number
+    return f"{signed(size, Unit.BYTE)}, {number} {noun}{'' if number == '+1' else 's'}"
 
 
 def _path(path: RetentionPath) -> list[str]:
@@ -234,8 +249,10 @@ def _path(path: RetentionPath) -> list[str]:
 def _table(result: SubjectResult) -> list[str]:
     """Return what each part of the measurement added, so that a reader can check the verdict with bare eyes."""
     readings = result.readings
-    if readings is None or not result.findings:
+    if not result.findings:
         return []
+    if readings is None:
+        return _timeline_table(result)
     metrics = [finding.metric for finding in result.findings if finding.metric in readings.metrics][:_MOST_COLUMNS]
     rows = [_row(readings, phase, metrics) for phase in Phase if readings.phases.count(phase) > 1]
     return aligned([("", "", *map(noun_of, metrics)), *rows]) if rows else []
@@ -248,7 +265,31 @@ def _row(readings: Readings, phase: Phase, metrics: Iterable[Metric]) -> tuple[s
     return (phase.value, counted(runs[-1] - runs[0], "run"), *added)
 
 
-def command(test_id: str, rerun: str = "", *, columns: int = _TEXT) -> list[str]:
+def _timeline_table(result: SubjectResult) -> list[str]:
+    """Return where each metric that grows stood first, last and at its highest."""
+    grown = dict.fromkeys(finding.metric for finding in result.findings)
+    series = [one for one in result.timeline if one.metric in grown and one.x][:_MOST_COLUMNS]
+    if not series:
+        return []
+    begin, end = min(one.x[0] for one in series), max(one.x[-1] for one in series)
+    picks = (
+        (f"at {duration(begin)}", lambda one: one[0]),
+        ("highest", max),
+        (f"at {duration(end)}", lambda one: one[-1]),
+    )
+    rows = [(name, *(amount(pick(one.values), one.metric.unit) for one in series)) for name, pick in picks]
+    return aligned([("", *(noun_of(one.metric) for one in series)), *rows])
+
+
+def repeat(result: SubjectResult, rerun: str = "", *, columns: int = _TEXT) -> list[str]:
+    """Return the command that measures *result* again, on as many lines as it takes; none where it is not known."""
+    if result.kind in ("scenario", "process"):
+        again = reproducer(result)
+        return [plain(again)] if again else []
+    return _command(result.id, rerun, columns)
+
+
+def _command(test_id: str, rerun: str, columns: int) -> list[str]:
     """Return the first command that fits and can be pasted: a wider choice of tests beats a cut name."""
     if _can_be_pasted(rerun, columns):
         return [rerun]
@@ -271,7 +312,24 @@ def _choices(test_id: str) -> list[str]:
     return [test_id, *("::".join(parts[:end]) for end in range(len(parts), 0, -1))]
 
 
+def limit(result: SubjectResult) -> str:
+    """Return what its scenario may say to allow the growth; empty where it has no file, or no limit speaks of it."""
+    rates = {metric.name: rate for metric, rate in growth_of(result)}
+    if (
+        result.kind != "scenario"
+        or not result.file
+        or result.x_unit != "request"
+        or not rates.keys() <= _IN_GROWTH.keys()
+    ):
+        return ""
+    size = sum(_IN_GROWTH[name] * rate for name, rate in rates.items())
+    return f'limits = ["growth<{amount(ceil(size * _MARGIN), Unit.COUNT)}B/request"]'
+
+
 def _acceptance(result: SubjectResult) -> list[str]:
+    if result.kind in ("scenario", "process"):
+        allowed = limit(result)
+        return [f"{allowed} below [thresholds] in its scenario"] if allowed else []
     allowed = ", ".join(
         f'"{finding.metric.name}": "{_allowance(finding, result)}/run"'
         for finding in result.findings

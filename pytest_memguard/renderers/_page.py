@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import groupby
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from pytest_memguard.core.causes import cheapest, expected_loss
+from pytest_memguard.core.causes import X_UNITS, cheapest, expected_loss, growth_of
 from pytest_memguard.core.units import Unit, amount, signed
 from pytest_memguard.core.values import Level, Phase
 from pytest_memguard.renderers import charts
 from pytest_memguard.renderers._comparison import change_counts, run_label
-from pytest_memguard.renderers._failure import command, held_by, shape_words
+from pytest_memguard.renderers._failure import held_by, limit, repeat, shape_words
 from pytest_memguard.renderers._scores import policies
+from pytest_memguard.renderers._services import Picture, Rung, plotted
 from pytest_memguard.renderers._words import (
+    an_hour,
     counted,
+    counted_kinds,
     growth_text,
     joined,
+    length_text,
     limit_text,
     noun_in_full,
     noun_of,
+    nouns_of,
+    per,
     rate_of,
     score_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from markupsafe import Markup
 
     from pytest_memguard.core.values import Cause, Comparison, Finding, Metric, Readings, RetentionPath, SubjectResult
+    from pytest_memguard.renderers._services import Drawn
 
 __all__ = ["LEVELS", "Entry", "Sentence", "entry", "sentence", "sentence_of_changes", "verdict_word", "why_quiet"]
 
@@ -68,25 +74,23 @@ def sentence(results: Sequence[SubjectResult]) -> Sentence:
     leaks = [one for one in results if one.verdict.level is Level.LEAK]
     new = [one for one in leaks if not is_accepted(one)]
     growing = [one for one in results if one.verdict.level is Level.GROWING]
-    noun = "test" if all(one.kind == "test" for one in results) else "subject"
-    total = counted(len(checked), noun)
-    left = f" {counted(len(results) - len(checked), noun)} could not be measured or was left out."
-    rest = left.replace("was", "were") if len(results) - len(checked) > 1 else left
-    rest = rest if len(results) > len(checked) else ""
+    total = counted_kinds(checked)
+    unanswered = [one for one in results if one.verdict.level in _UNANSWERED]
+    was = "was" if len(unanswered) == 1 else "were"
+    rest = f" {counted_kinds(unanswered)} could not be measured or {was} left out." if unanswered else ""
     if new:
-        text = f"{amount(len(new), Unit.COUNT)} of {total} keeps" if len(new) == 1 else f"{len(new)} of {total} keep"
-        return Sentence("leak", "Leak", f"{text} more memory or resources with every run.{_worst(new)}{rest}")
+        text = f"{counted_kinds(new, of=checked)} {'keeps' if len(new) == 1 else 'keep'} more memory or resources"
+        return Sentence("leak", "Leak", f"{text} with every {_over(new)}.{_worst(new)}{rest}")
     if not checked:
         return Sentence("none", "Nothing checked", f"No verdict was reached.{rest}")
     if growing:
         verb = "grows" if len(growing) == 1 else "grow"
-        text = (
-            f"{amount(len(growing), Unit.COUNT)} of {total} still {verb}, too little or too unevenly to call it a leak."
-        )
+        text = f"{counted_kinds(growing, of=checked)} still {verb}, too little or too unevenly to call it a leak."
         return Sentence("growing", "Not decided", f"{text}{rest}")
     known = f" Accepted for a while: {counted(len(leaks), 'known leak')}." if leaks else ""
-    fewest = counted(min(one.runs for one in checked), "run")
-    seen = f"In {total}, nothing that can be counted kept growing; each was judged over {fewest} or more."
+    repeated = [one.runs for one in checked if one.x_unit == "run"]
+    fewest = f"; each was judged over {counted(min(repeated), 'run')} or more" if len(repeated) == len(checked) else ""
+    seen = f"In {total}, nothing that can be counted kept growing{fewest}."
     return Sentence("ok", "No new leak found" if leaks else "No leak found", f"{seen}{known}{rest}")
 
 
@@ -102,8 +106,14 @@ def sentence_of_changes(comparison: Comparison) -> Sentence:
 
 def _worst(leaks: Sequence[SubjectResult]) -> str:
     worst = max(leaks, key=expected_loss)
-    grown = joined([growth_text(finding.metric, rate_of(finding, worst)) for finding in worst.findings])
-    return f" The dearest, {worst.id}, gains {grown} a run." if grown else ""
+    rates = growth_of(worst)
+    grown = joined([growth_text(metric, rate) for metric, rate in rates])
+    hour = an_hour(rates, worst.x_unit)
+    return f" The dearest, {worst.id}, gains {grown} {per(worst.x_unit)}{hour}." if grown else ""
+
+
+def _over(results: Sequence[SubjectResult]) -> str:
+    return " or ".join(unit for unit in X_UNITS if unit in {one.x_unit for one in results})
 
 
 def is_accepted(result: SubjectResult) -> bool:
@@ -125,24 +135,6 @@ def why_quiet(result: SubjectResult) -> str:
 
 
 # -- one cause -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One chart: drawn, in words, and what its lines mean."""
-
-    drawn: Markup
-    about: str
-    legend: tuple[tuple[str, str], ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One phase in the table of readings: its name, and for each reading the run and what each metric had gained."""
-
-    name: str
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +179,9 @@ class Entry:
     loss: str
     example: str
     names: tuple[str, ...]
+    nouns: str
+    each: str
+    over: str
     amounts: tuple[tuple[str, str, str, str, str, str], ...]
     resources: tuple[str, ...]
     held: tuple[str, ...]
@@ -201,13 +196,18 @@ class Entry:
     paths: tuple[tuple[tuple[Link, ...], tuple[str, ...]], ...]
     places: tuple[Place, ...]
     types: tuple[tuple[str, str, str], ...]
+    limit: str
     advice: tuple[str, ...]
     notes: tuple[str, ...]
     command: str
 
 
 def entry(
-    key: str, cause: Cause | None, group: Sequence[SubjectResult], earlier: Sequence[SubjectResult] = ()
+    key: str,
+    cause: Cause | None,
+    group: Sequence[SubjectResult],
+    earlier: Sequence[SubjectResult] = (),
+    watched: Callable[[str, SubjectResult], Drawn] | None = None,
 ) -> Entry:
     """
     Return what there is to say of one cause.
@@ -217,6 +217,7 @@ def entry(
         cause: None for a result that grows and has none.
         group: Its results, one at least.
         earlier: Results of the session before that have the same cause.
+        watched: Draws what was watched over time, by its place in the page.
 
     """
     example = cheapest(group)
@@ -224,11 +225,11 @@ def entry(
     before = min(earlier, key=lambda one: (one.id != example.id, one.id), default=None)
     surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, not is_accepted(one), one.verdict.score))
     findings = [one for one in example.findings if cause is None or one.fingerprint == cause.fingerprint]
-    rates = cause.growth if cause else [(one.metric, rate_of(one, example)) for one in findings]
-    metrics = _read([one.metric for one in findings], example)
-    moved = _moved(metrics, example)
-    shown = charts.positions(example.readings, metrics[0]) if example.readings and metrics else []
-    drawn = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown, before))][:_MOST_CHARTS]
+    rates = cause.growth if cause else growth_of(example)
+    x_unit = cause.x_unit if cause else example.x_unit
+    moved = _moved(_read([one.metric for one in findings], example), example)
+    seen = watched(key, example) if watched and example.timeline else _drawn(key, example, findings, before)
+    pictures, numbers, columns, rungs = seen
     return Entry(
         key=key,
         members=tuple(map(id, group)),
@@ -237,28 +238,50 @@ def entry(
         score=score_text(surest),
         title=(cause.text if cause else "") or example.id,
         fingerprint=cause.fingerprint if cause else "",
-        grown=joined([growth_text(metric, rate) for metric, rate in rates], len(rates) or 1)
-        + (" a run" if rates else ""),
+        grown=_grown(rates, x_unit),
         loss=amount(cause.loss_bytes if cause else expected_loss(example), Unit.BYTE),
         example=example.id,
         names=tuple(dict.fromkeys(one.id for one in group)),
+        nouns=nouns_of(group),
+        each=per(x_unit),
+        over="" if example.x_unit == "run" else length_text(example),
         amounts=tuple(_amount(one, example) for one in findings),
         resources=tuple(dict.fromkeys(name for one in findings for name in one.names)),
         held=tuple(held_by(example)),
-        pictures=tuple(_picture(key, number, *one, metrics) for number, one in enumerate(drawn)),
-        plotted=_plotted([chart for _, chart in drawn]),
-        columns=tuple(noun_in_full(metric) for metric in metrics),
-        rungs=tuple(_rungs(example.readings, metrics, shown)) if example.readings else (),
+        pictures=pictures,
+        plotted=numbers,
+        columns=columns,
+        rungs=rungs,
         gainers=tuple(noun_in_full(metric) for metric in moved),
         steps=tuple(_steps(example, moved)),
         reason=_reason(example),
         policies=tuple(policies(example)),
         paths=tuple(map(_path, dict.fromkeys(path for one in findings for path in one.paths))),
-        places=tuple(_places(findings)),
+        places=tuple(_places(findings, per(example.x_unit))),
         types=tuple(_types(findings)),
+        limit=limit(example),
         advice=tuple(dict.fromkeys(one.advice for one in findings if one.advice)),
         notes=example.notes,
-        command="\n".join(command(example.id, columns=100)) if example.kind == "test" else "",
+        command="\n".join(repeat(example, columns=100)),
+    )
+
+
+def _grown(rates: Sequence[tuple[Metric, float]], x_unit: str) -> str:
+    if not rates:
+        return ""
+    return f"{joined([growth_text(*one) for one in rates], len(rates))} {per(x_unit)}{an_hour(rates, x_unit)}"
+
+
+def _drawn(key: str, example: SubjectResult, findings: Sequence[Finding], before: SubjectResult | None) -> Drawn:
+    """Return the charts of what was repeated, their numbers for the script, and the table of the same numbers."""
+    metrics = _read([one.metric for one in findings], example)
+    shown = charts.positions(example.readings, metrics[0]) if example.readings and metrics else []
+    found = [(one, chart) for one in findings if (chart := charts.chart_of(one, example, shown, before))][:_MOST_CHARTS]
+    return (
+        tuple(_picture(key, number, *one, metrics) for number, one in enumerate(found)),
+        plotted([chart for _, chart in found], found[0][1].x if found else ()),
+        tuple(noun_in_full(metric) for metric in metrics),
+        tuple(_rungs(example.readings, metrics, shown)) if example.readings else (),
     )
 
 
@@ -274,7 +297,8 @@ def _amount(finding: Finding, result: SubjectResult) -> tuple[str, str, str, str
         interval = f"{amount(slope.low, unit)} to {amount(slope.high, unit)} ({level} %)"
     read = "counted" if finding.metric.exact else "sampled"
     grown = signed(rate_of(finding, result), unit)
-    return noun_in_full(finding.metric), grown, interval, signed(finding.total, unit), read, shape_words(finding)
+    shape = shape_words(finding, result.x_unit)
+    return noun_in_full(finding.metric), grown, interval, signed(finding.total, unit), read, shape
 
 
 def _reason(result: SubjectResult) -> str:
@@ -337,16 +361,6 @@ def _picture(key: str, number: int, finding: Finding, chart: charts.Chart, metri
     )
 
 
-def _plotted(drawn: Sequence[charts.Chart]) -> Markup:
-    """Return the numbers of the charts as JSON that ends no element."""
-    if not drawn:
-        return Markup()
-    rungs = [[phase.value, first, last] for phase, first, last in drawn[0].rungs]
-    numbers = {"x": list(drawn[0].x), "rungs": rungs, "charts": [chart.plotted() for chart in drawn]}
-    text = json.dumps(numbers, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))  # noqa: S704 - escaped for where it stands
-
-
 # -- who and where ---------------------------------------------------------------------------------------------------
 
 
@@ -365,14 +379,14 @@ def _path(path: RetentionPath) -> tuple[tuple[Link, ...], tuple[str, ...]]:
     return hops, tuple(path.text.splitlines())
 
 
-def _places(findings: Sequence[Finding]) -> Iterator[Place]:
+def _places(findings: Sequence[Finding], each: str) -> Iterator[Place]:
     for site in dict.fromkeys(site for finding in findings for site in finding.sites):
         parts = [f"{signed(site.bytes_per_run, Unit.BYTE)}"] if site.bytes_per_run else []
         number = signed(site.blocks_per_run, Unit.COUNT)
         noun = "block" if site.bytes_per_run else "of it"
         parts += [f"{number} {noun}{'s' if noun == 'block' and number != '+1' else ''}"] if site.blocks_per_run else []
         where = f"{site.file}:{amount(site.line, Unit.COUNT)} {site.function}"
-        yield Place(where, f"{', '.join(parts) or '0'} a run", site.source, site.traceback)
+        yield Place(where, f"{', '.join(parts) or '0'} {each}", site.source, site.traceback)
 
 
 def _types(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:

@@ -12,22 +12,32 @@ from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
 
 from pytest_memguard.core.causes import rate_of
-from pytest_memguard.core.units import Unit, amount, signed
+from pytest_memguard.core.units import Unit, amount, duration, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_memguard.core.values import Finding, Metric, SubjectResult
+    from pytest_memguard.core.values import Metric, SubjectResult
 
 __all__ = [
-    "LONGEST_NAME", "LONGEST_NOUN", "MOST_PARTS", "aligned", "columns_of", "counted", "growth_of", "growth_text",
-    "joined", "limit_text", "noun_in_full", "noun_of", "plain", "rate_of", "score_text", "short_name", "shortened",
+    "LONGEST_NAME", "LONGEST_NOUN", "MOST_PARTS", "aligned", "an_hour", "columns_of", "counted", "counted_kinds",
+    "growth_text", "joined", "length_text", "limit_text", "noun_in_full", "noun_of", "nouns_of", "per", "plain",
+    "rate_of", "score_text", "short_name", "shortened",
 ]  # fmt: skip
 
 #: Names longer than this are shortened in the middle, so that numbers beside them stay in sight.
 LONGEST_NAME = 56
 LONGEST_NOUN = 23
 MOST_PARTS = 3
+_HOUR_S = 3600
+_PER = {"run": "a run", "request": "a request", "second": "a second"}
+#: Kind of a result -> one, many.
+_KINDS = {
+    "test": ("test", "tests"),
+    "callable": ("callable", "callables"),
+    "scenario": ("service", "services"),
+    "process": ("process", "processes"),
+}
 
 #: Metric -> one of it, many of it, and in full. Those in bytes are called by their short name where room is scarce.
 _NOUNS = {
@@ -43,6 +53,7 @@ _NOUNS = {
     "rss": ("RSS", "RSS", "resident memory"),
     "uss": ("USS", "USS", "memory of its own"),
     "traced": ("traced", "traced", "traced memory"),
+    "requests": ("request", "requests", "requests completed"),
 }
 
 
@@ -113,13 +124,20 @@ def noun_in_full(metric: Metric) -> str:
     return short_name(_NOUNS.get(metric.name, (metric.name.replace("_", " "),))[-1], LONGEST_NOUN)
 
 
-def growth_of(finding: Finding, result: SubjectResult, *, in_full: bool = False) -> str:
-    """Return the growth a run with its noun, as in "+7 blocks"; a size's noun may be given in full."""
-    return growth_text(finding.metric, rate_of(finding, result), in_full=in_full)
+def per(x_unit: str) -> str:
+    """Return what growth is counted over, as in "a run"."""
+    return _PER.get(x_unit, f"a {short_name(x_unit, LONGEST_NOUN)}")
+
+
+def an_hour(rates: Iterable[tuple[Metric, float]], x_unit: str) -> str:
+    """Return in brackets what growth a second comes to in an hour, which people can picture; else nothing."""
+    if x_unit != "second":
+        return ""
+    return f" ({joined([signed(round(rate * _HOUR_S), metric.unit) for metric, rate in rates])} an hour)"
 
 
 def growth_text(metric: Metric, rate: float, *, in_full: bool = False) -> str:
-    """Return growth by *rate* a run with its noun; see ``growth_of``."""
+    """Return growth by *rate* with its noun, as in "+7 blocks"; a size's noun may be given in full."""
     number = signed(rate, metric.unit)
     noun = noun_in_full(metric) if in_full and metric.unit is Unit.BYTE else noun_of(metric, number)
     return f"{number} {noun}"
@@ -129,6 +147,37 @@ def joined(parts: Sequence[str], most: int = MOST_PARTS) -> str:
     """Return the first *most* parts, and how many more there are."""
     rest = len(parts) - most
     return ", ".join(parts[:most]) + (f" and {amount(rest, Unit.COUNT)} more" if rest > 0 else "")
+
+
+def length_text(result: SubjectResult) -> str:
+    """Return over how much growth was seen, as in "over 63 more runs"."""
+    if result.x_unit == "second":
+        return f"over {duration(result.duration_s)}"
+    requests = result.x_unit == "request"
+    return f"over {counted(result.runs, 'request') if requests else counted(result.runs - 1, 'more run')}"
+
+
+def nouns_of(results: Iterable[SubjectResult]) -> str:
+    """Return what *results* are, as in "tests and services"; tests where there is none."""
+    kinds = dict.fromkeys(one.kind for one in results)
+    return _listed([_KINDS[kind][1] for kind in _KINDS if kind in kinds]) or "tests"
+
+
+def counted_kinds(results: Sequence[SubjectResult], *, of: Sequence[SubjectResult] = ()) -> str:
+    """Return how many there are of each kind, as in "2 tests and 1 service", or "1 of 2 tests" *of* so many."""
+    parts = []
+    for kind, (one, many) in _KINDS.items():
+        number = sum(result.kind == kind for result in results)
+        total = sum(result.kind == kind for result in of)
+        if number and of:
+            parts.append(f"{amount(number, Unit.COUNT)} of {counted(total, one, many)}")
+        elif number:
+            parts.append(counted(number, one, many))
+    return _listed(parts) or "0 tests"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def score_text(result: SubjectResult) -> str:

@@ -1,7 +1,8 @@
 """
 Readings -> a chart: what grew since the first reading, the line that was fitted, and what would have been accepted.
 
-Each phase of a measurement has its own base, so its growth is added to that of the phases before it. A chart is drawn
+What was repeated is drawn as growth over its runs; each phase of a measurement has its own base, so its growth is added
+to that of the phases before it. What was watched over time (``timelines``) is drawn as it was read. A chart is drawn
 twice from the same numbers: here as SVG, which needs no script and prints, and in the page by uPlot.
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Estimate, Finding, Metric, Readings, SubjectResult
 
-__all__ = ["Chart", "Line", "chart_of", "growth_since", "legend", "positions", "svg"]
+__all__ = ["Chart", "Line", "chart_of", "growth_since", "legend", "line_through", "positions", "svg"]
 
 #: More points than this are thinned; spikes survive.
 _MOST_POINTS = 400
@@ -35,6 +36,8 @@ _TICKS = 5
 #: Room that a letter of a label takes, and a little more.
 _LETTER = 10
 _HEADROOM = 1.04
+#: Seconds up to which time is told in a unit; its length, its name.
+_CLOCKS = ((300.0, 1.0, "seconds"), (3 * 3600.0, 60.0, "minutes"), (3 * 86400.0, 3600.0, "hours"), (0, 86400.0, "days"))
 _STEPS = {
     Unit.COUNT: (1, 2, 5, 10),
     Unit.SECOND: (1, 2, 5, 10),
@@ -63,26 +66,44 @@ class Chart:
     What is drawn of one metric.
 
     Attributes:
-        x: Shape (n,), runs made before each reading.
-        y: Shape (n,), growth since the first reading, each phase's own growth added to that before it.
-        rungs: Each phase, with its first and last run.
+        x: Shape (n,), runs made before each reading; or seconds.
+        y: Shape (n,), growth since the first reading, each phase's own growth added to that before it; over seconds
+            what was read.
+        rungs: Each phase, with its first and last run or second.
         line: None where too few readings were made, or no line through them is finite.
         allowed: Growth a run that is accepted.
         before: Points (run, growth) of the baseline, none where there is none.
+        x_unit: ``run`` or ``second``.
+        limit: What it must stay below; None where nothing says so.
 
     """
 
     metric: Metric
     x: tuple[float, ...]
     y: tuple[float, ...]
-    rungs: tuple[tuple[Phase, float, float], ...]
+    rungs: tuple[tuple[str, float, float], ...]
     line: Line | None = None
     allowed: float = 0.0
     before: tuple[tuple[float, float], ...] = ()
+    x_unit: str = "run"
+    limit: float | None = None
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether it is drawn over seconds, as it was read."""
+        return self.x_unit == "second"
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        noun = noun_in_full(self.metric)
+        return f"{noun[:1].upper()}{noun[1:]} over time" if self.is_over_time else f"Growth of {noun} over the runs"
 
     @property
     def top(self) -> float:
         """The highest value that is drawn, above zero."""
+        if self.is_over_time:
+            return self._range()[1]
         heights = [*self.y, *(height for _, height in self.before), self.allowed * max(self.x)]
         if self.line:
             heights += [self.line.at(self.line.last, slope) for slope in (self.line.slope.point, self.line.slope.high)]
@@ -91,19 +112,54 @@ class Chart:
 
     @property
     def bottom(self) -> float:
-        """The lowest value that is drawn, zero or below."""
+        """The lowest value that is drawn; zero or below, but where it is drawn as it was read."""
+        if self.is_over_time:
+            return self._range()[0]
         return min(*self.y, *(height for _, height in self.before), 0.0, 0.0)
 
-    def plotted(self) -> dict[str, Any]:
-        """Return what the script draws from: numbers, and texts that ``units`` made of them."""
-        line = self.line
+    @property
+    def ceiling(self) -> float:
+        """Where the picture ends."""
+        return self.top if self.is_over_time else (self.top or 1.0) * _HEADROOM
+
+    def _range(self) -> tuple[float, float]:
+        """Return lowest and highest of what was read, with some room, and with a line or limit that is near."""
+        low, high = min(self.y), max(self.y)
+        span = (high - low) or max(abs(high) / 20, 1.0)
+        ends = [self.line.at(x, self.line.slope.point) for x in (self.line.first, self.line.last)] if self.line else []
+        near = [at for at in [*ends, *([] if self.limit is None else [self.limit])] if abs(at - high) <= span]
+        bottom, top = min(low, *near, low) - span * (_HEADROOM - 1), max(high, *near, high) + span * (_HEADROOM - 1)
+        return (max(0.0, bottom) if low >= 0 else bottom), top
+
+    def x_ticks(self) -> tuple[str, list[tuple[float, str]]]:
+        """Return the name of the axis, and its round values with their texts."""
+        longest = max(self.x)
+        if not self.is_over_time:
+            return "runs", [(at, amount(at, Unit.COUNT)) for at in _ticks(0.0, longest, Unit.COUNT)]
+        _, length, name = next((clock for clock in _CLOCKS if longest <= clock[0]), _CLOCKS[-1])
+        return name, [
+            (at * length, amount(round(at, 6), Unit.COUNT)) for at in _ticks(0.0, longest / length, Unit.SECOND)
+        ]
+
+    def y_ticks(self) -> list[tuple[float, str]]:
+        """Return round values with their texts."""
+        texts, unit = amount if self.is_over_time else signed, self.metric.unit
+        return [(at, texts(at, unit)) for at in _ticks(self.bottom, self.top, unit)]
+
+    def plotted(self, x: Sequence[float] = ()) -> dict[str, Any]:
+        """Return what the script draws from: numbers at *x*, and texts that ``units`` made of them."""
+        line, axis = self.line, self.x_ticks()
+        at_x = dict(zip(self.x, self.y, strict=True))
         return {
-            "y": list(self.y),
+            "y": [at_x.get(at) for at in x] if x and x != self.x else list(self.y),
             "noun": noun_in_full(self.metric),
-            "xticks": [[at, amount(at, Unit.COUNT)] for at in _ticks(0.0, max(self.x), Unit.COUNT)],
-            "yticks": [[at, signed(at, self.metric.unit)] for at in _ticks(self.bottom, self.top, self.metric.unit)],
-            "top": self.top * _HEADROOM,
+            "axis": axis[0],
+            "xticks": [list(tick) for tick in axis[1]],
+            "yticks": [list(tick) for tick in self.y_ticks()],
+            "top": self.ceiling,
+            "bottom": self.bottom,
             "allowed": self.allowed,
+            "limit": self.limit,
             "line": line and [line.first, line.last, line.x, line.y, line.slope.point, line.slope.low, line.slope.high],
             "before": [list(point) for point in self.before],
         }
@@ -177,10 +233,10 @@ def growth_since(readings: Readings, metric: Metric) -> list[tuple[Phase, int, i
     return found
 
 
-def _rungs(readings: Readings) -> tuple[tuple[Phase, float, float], ...]:
+def _rungs(readings: Readings) -> tuple[tuple[str, float, float], ...]:
     runs = zip(readings.phases, readings.runs, strict=False)
     parts = [(phase, [run for _, run in same]) for phase, same in groupby(runs, key=lambda pair: pair[0])]
-    return tuple((phase, part[0], part[-1]) for phase, part in parts)
+    return tuple((phase.value, part[0], part[-1]) for phase, part in parts)
 
 
 def _line(readings: Readings, finding: Finding) -> Line | None:
@@ -192,12 +248,17 @@ def _line(readings: Readings, finding: Finding) -> Line | None:
     for phase in (Phase.CONFIRM, Phase.CLIMB, Phase.SCREEN):
         part = [(x, y) for one, x, y in points if one is phase]
         if len(part) >= READINGS_NEEDED:
-            x = median(x for x, _ in part)
-            y = median(y - slope.point * (at - x) for at, y in part)
-            line = Line(part[0][0], part[-1][0], x, y, slope)
-            ends = [line.at(at, one) for at in (line.first, line.last) for one in (slope.low, slope.high, slope.point)]
-            return line if all(map(isfinite, ends)) else None
+            return line_through(part, slope)
     return None
+
+
+def line_through(points: Sequence[tuple[float, float]], slope: Estimate) -> Line | None:
+    """Return the line of that slope through the middle of *points*; None where it is not finite."""
+    x = median(x for x, _ in points)
+    y = median(y - slope.point * (at - x) for at, y in points)
+    line = Line(points[0][0], points[-1][0], x, y, slope)
+    ends = [line.at(at, one) for at in (line.first, line.last) for one in (slope.low, slope.high, slope.point)]
+    return line if all(map(isfinite, ends)) else None
 
 
 def _ticks(low: float, high: float, unit: Unit) -> list[float]:
@@ -249,11 +310,10 @@ def svg(chart: Chart, name: str, about: str) -> Markup:
         about: The numbers in a sentence, for who cannot see it.
 
     """
-    frame = _Frame(max(chart.x) or 1.0, chart.bottom, (chart.top or 1.0) * _HEADROOM)
-    title = f"Growth of {noun_in_full(chart.metric)} over the runs"
+    frame = _Frame(max(chart.x) or 1.0, chart.bottom, chart.ceiling)
     head = (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{name}-t {name}-d">'
-        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(plain(about))}</desc>'
+        f'<title id="{name}-t">{escape(chart.title)}</title><desc id="{name}-d">{escape(plain(about))}</desc>'
     )
     return Markup("".join([head, *_rung_parts(chart, frame), *_axes(chart, frame), *_curves(chart, frame), "</svg>"]))  # noqa: S704 - text in it is escaped above
 
@@ -264,19 +324,19 @@ def _rung_parts(chart: Chart, frame: _Frame) -> Iterator[str]:
         left, right = float(frame.x(first)), float(frame.x(last))
         size = f'width="{_short(right - left)}" height="{high}"'
         yield f'<rect class="rung{number % 2}" x="{_short(left)}" y="{_TOP}" {size}/>'
-        if right - left >= _LETTER * len(phase.value):
-            yield _label((left + right) / 2, _TOP - 8, phase.value)
+        if right - left >= _LETTER * len(phase):
+            yield _label((left + right) / 2, _TOP - 8, plain(phase))
 
 
 def _axes(chart: Chart, frame: _Frame) -> Iterator[str]:
-    unit = chart.metric.unit
-    heights = [(at, float(frame.y(at))) for at in _ticks(chart.bottom, chart.top, unit)]
+    heights = [(text, float(frame.y(at))) for at, text in chart.y_ticks()]
     yield f'<path class="grid" d="{"".join(f"M{_LEFT} {_short(y)}H{_WIDTH - _RIGHT}" for _, y in heights)}"/>'
-    for at, y in heights:
-        yield _label(_LEFT - 8, y + 5, signed(at, unit), "end")
-    for at in _ticks(0.0, max(chart.x), Unit.COUNT):
-        yield _label(float(frame.x(at)), _HEIGHT - _BOTTOM + 19, amount(at, Unit.COUNT))
-    yield _label((_WIDTH + _LEFT) / 2, _HEIGHT - 8, "runs")
+    for text, y in heights:
+        yield _label(_LEFT - 8, y + 5, text, "end")
+    name, ticks = chart.x_ticks()
+    for at, text in ticks:
+        yield _label(float(frame.x(at)), _HEIGHT - _BOTTOM + 19, text)
+    yield _label((_WIDTH + _LEFT) / 2, _HEIGHT - 8, name)
 
 
 def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
@@ -294,9 +354,13 @@ def _curves(chart: Chart, frame: _Frame) -> Iterator[str]:
     if chart.allowed:
         accepted = [(0.0, 0.0), (max(chart.x), chart.allowed * max(chart.x))]
         yield f'<polyline class="allowed" points="{frame.path(accepted)}"/>'
+    if chart.limit is not None and chart.bottom <= chart.limit <= chart.ceiling:
+        level = [(0.0, chart.limit), (max(chart.x), chart.limit)]
+        yield f'<polyline class="allowed" points="{frame.path(level)}"/>'
     if chart.before:
         yield f'<polyline class="before" points="{frame.path(chart.before)}"/>'
-    yield f'<polyline class="read" points="{frame.path(zip(chart.x, chart.y, strict=True))}"/>'
+    kind = "read close" if chart.is_over_time else "read"
+    yield f'<polyline class="{kind}" points="{frame.path(zip(chart.x, chart.y, strict=True))}"/>'
     if line:
         fit = [(x, line.at(x, line.slope.point)) for x in (line.first, line.last)]
         yield f'<polyline class="fit" points="{frame.path(fit)}"/>'
@@ -317,4 +381,6 @@ def legend(chart: Chart) -> Sequence[tuple[str, str]]:
         ]
     if chart.allowed:
         kinds.append(("allowed", "what is accepted"))
+    if chart.limit is not None and chart.bottom <= chart.limit <= chart.ceiling:
+        kinds.append(("allowed", "limit"))
     return [*kinds, *([("before", "baseline")] if chart.before else [])]

@@ -16,13 +16,23 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_memguard.core import document
-from pytest_memguard.core.causes import causes, expected_loss
+from pytest_memguard.core.causes import causes, expected_loss, growth_of
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
-from pytest_memguard.renderers import _page
+from pytest_memguard.renderers import _page, _services
 from pytest_memguard.renderers._comparison import change_growth, run_label
 from pytest_memguard.renderers._templates import asset, page, policy
-from pytest_memguard.renderers._words import counted, growth_text, joined, noun_in_full, rate_of, score_text, short_name
+from pytest_memguard.renderers._words import (
+    an_hour,
+    counted_kinds,
+    growth_text,
+    joined,
+    noun_in_full,
+    nouns_of,
+    per,
+    score_text,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +47,9 @@ _GZIP_LEVEL = 6
 _GROWS = (Level.LEAK, Level.GROWING)
 _ORDER = (Level.LEAK, Level.GROWING, Level.BOUNDED, Level.SETTLED, Level.CLEAN, Level.UNMEASURED, Level.SKIPPED)
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
+#: Causes that the first screen names, and settings that have a place of their own.
+_MOST_FIRST = 5
+_TOLD_ELSEWHERE = ("footprint", "scenario", "scenarios")
 
 
 def render(result: RunResult) -> str:
@@ -109,6 +122,16 @@ class _Run:
     sentence: _page.Sentence
     figures: tuple[tuple[str, str], ...]
     entries: tuple[_page.Entry, ...]
+    purpose: str
+    nouns: str
+    each: str
+    firsts: tuple[tuple[str, ...], ...]
+    more: str
+    services: tuple[_services.Service, ...]
+    footprint: tuple[tuple[str, str], ...]
+    has_tests: bool
+    one: str
+    runs: str
     rows: tuple[_Row, ...]
     quiet: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     unmeasured: tuple[tuple[str, str, tuple[str, ...]], ...]
@@ -140,7 +163,8 @@ class _Row:
 
 def _run(number: int, name: str, result: RunResult, earlier: Mapping[str, Sequence[SubjectResult]]) -> _Run:
     key = f"r{number}"
-    entries = tuple(_entries(result, key, earlier))
+    most = _services.most_of(sum(bool(one.timeline) for one in result.results))
+    entries = tuple(_entries(result, key, earlier, most))
     homes = {one: entry.key for entry in reversed(entries) for one in entry.members}
     file, size, link = _download(name.partition(":")[0] or f"memguard-{number}", result)
     return _Run(
@@ -150,11 +174,25 @@ def _run(number: int, name: str, result: RunResult, earlier: Mapping[str, Sequen
         sentence=_page.sentence(result.results),
         figures=tuple(_figures(result)),
         entries=entries,
+        purpose=_services.DEMO if _services.is_demo(result) else "",
+        nouns=nouns_of(result.results),
+        each=_each(result.results),
+        firsts=tuple(map(_first_words, entries[:_MOST_FIRST])),
+        more=amount(len(entries) - _MOST_FIRST, Unit.COUNT) if len(entries) > _MOST_FIRST else "",
+        services=tuple(_watched(result, key, homes, most)),
+        footprint=tuple(_footprint(result)),
+        one="Test" if all(one.kind == "test" for one in result.results) else "Subject",
+        runs="Runs" if all(one.x_unit == "run" for one in result.results) else "Runs, requests",
+        has_tests=any(one.x_unit == "run" for one in result.results) or not result.results,
         rows=tuple(_row(one, homes.get(id(one), "")) for one in _sorted(result.results)),
         quiet=tuple(_quiet(result.results)),
         unmeasured=tuple(_unmeasured(result.results)),
         control=tuple(_control(result)),
-        settings=tuple((str(key), _text(value)) for key, value in sorted(result.settings.items(), key=_first)),
+        settings=tuple(
+            (str(key), _text(value))
+            for key, value in sorted(result.settings.items(), key=_first)
+            if str(key) not in _TOLD_ELSEWHERE
+        ),
         environment=tuple(_environment(result)),
         packages=tuple(_packages(result.environment)),
         repeat="pytest --memguard" if any(one.kind == "test" for one in result.results) else "",
@@ -182,7 +220,7 @@ def _figures(result: RunResult) -> Iterator[tuple[str, str]]:
     for level in _ORDER:
         if level in _GROWS or level.value in numbers:
             yield _page.LEVELS[level], numbers.get(level.value, "0")
-    found = causes(result.results)
+    found = [one for one in causes(result.results) if one.x_unit == "run"]
     if found:
         yield "expected loss a run of all", amount(sum(one.loss_bytes for one in found), Unit.BYTE)
     if result.repeat_s:
@@ -203,7 +241,8 @@ def _sorted(results: Sequence[SubjectResult]) -> list[SubjectResult]:
 
 
 def _row(result: SubjectResult, entry: str) -> _Row:
-    growth = [growth_text(finding.metric, rate_of(finding, result)) for finding in result.findings]
+    growth = [growth_text(metric, rate) for metric, rate in growth_of(result)]
+    unit = "" if result.x_unit == "run" else f" {per(result.x_unit)}{an_hour(growth_of(result), result.x_unit)}"
     level = result.verdict.level
     return _Row(
         level=level.value if level in _GROWS else "",
@@ -211,9 +250,9 @@ def _row(result: SubjectResult, entry: str) -> _Row:
         score="" if level in _UNANSWERED else score_text(result),
         id=result.id,
         entry=entry,
-        growth=joined(growth),
+        growth=joined(growth) + (unit if growth else ""),
         loss=f"{expected_loss(result):.6g}" if growth else "",
-        runs=amount(result.runs, Unit.COUNT),
+        runs="" if result.x_unit == "second" else amount(result.runs, Unit.COUNT),
         spent=duration(result.duration_s),
         why=""
         if level is Level.CLEAN
@@ -224,7 +263,9 @@ def _row(result: SubjectResult, entry: str) -> _Row:
 # -- causes ----------------------------------------------------------------------------------------------------------
 
 
-def _entries(result: RunResult, key: str, earlier: Mapping[str, Sequence[SubjectResult]]) -> Iterator[_page.Entry]:
+def _entries(
+    result: RunResult, key: str, earlier: Mapping[str, Sequence[SubjectResult]], most: int
+) -> Iterator[_page.Entry]:
     """Yield the causes, and what grows without one, by expected loss; over what *earlier* results of the cause did."""
     grown = [one for one in result.results if one.verdict.level in _GROWS]
     members: dict[str, dict[int, SubjectResult]] = {}
@@ -235,10 +276,46 @@ def _entries(result: RunResult, key: str, earlier: Mapping[str, Sequence[Subject
         (-cause.loss_bytes, cause.fingerprint, cause, list(members[cause.fingerprint].values()))
         for cause in causes(grown)
     ]
+
+    def drawn(place: str, one: SubjectResult) -> _services.Drawn:
+        return _services.drawn(place, one, _services.told_of(one, result), most)
+
     alone = [one for one in grown if not any(finding.fingerprint for finding in one.findings)]
     found += [(-expected_loss(one), one.id, None, [one]) for one in alone]
     for number, (_, _, cause, group) in enumerate(sorted(found, key=lambda one: one[:2]), start=1):
-        yield _page.entry(f"{key}-c{number}", cause, group, earlier.get(cause.fingerprint, ()) if cause else ())
+        before = earlier.get(cause.fingerprint, ()) if cause else ()
+        yield _page.entry(f"{key}-c{number}", cause, group, before, drawn)
+
+
+def _first_words(entry: _page.Entry) -> tuple[str, ...]:
+    """Return what the first screen says of a cause: its place, who has it, how much, who holds it, what to do."""
+    names = entry.names[0].rpartition("::")[2] + (f" and {len(entry.names) - 1} more" if len(entry.names) > 1 else "")
+    title = "" if entry.title in entry.names else entry.title
+    return entry.key, entry.level, names, entry.grown or entry.reason, title, entry.advice[0] if entry.advice else ""
+
+
+def _each(results: Sequence[SubjectResult]) -> str:
+    """Return what the growth in the table of all is counted over, where that is one for all."""
+    units = {one.x_unit for one in results} or {"run"}
+    return per(next(iter(units))) if units == {"run"} else ""
+
+
+# -- services --------------------------------------------------------------------------------------------------------
+
+
+def _watched(result: RunResult, key: str, homes: Mapping[int, str], most: int) -> Iterator[_services.Service]:
+    """Yield what was watched over time, the worst first."""
+    found = [one for one in _sorted(result.results) if one.timeline]
+    for number, one in enumerate(found, start=1):
+        told = _services.told_of(one, result)
+        yield _services.service(f"{key}-s{number}", one, told, homes.get(id(one), ""), most)
+
+
+def _footprint(result: RunResult) -> Iterator[tuple[str, str]]:
+    """Yield each step of a footprint, and what is taken after it."""
+    found = result.settings.get("footprint")
+    if isinstance(found, dict):
+        yield from ((str(step), _text(value)) for step, value in found.items())
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------
@@ -254,12 +331,12 @@ def _quiet(results: Sequence[SubjectResult]) -> Iterator[tuple[str, tuple[tuple[
 
 def _unmeasured(results: Sequence[SubjectResult]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield reason, number and names of what has no answer; the most frequent reason first."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[SubjectResult]] = {}
     for one in results:
         if one.verdict.level in _UNANSWERED:
-            groups.setdefault(one.verdict.reason or one.verdict.level.value, []).append(one.id)
-    for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
-        yield reason, counted(len(names), "test"), tuple(names)
+            groups.setdefault(one.verdict.reason or one.verdict.level.value, []).append(one)
+    for reason, group in sorted(groups.items(), key=lambda group: -len(group[1])):
+        yield reason, counted_kinds(group), tuple(one.id for one in group)
 
 
 def _control(result: RunResult) -> Iterator[tuple[str, str, str, str]]:

@@ -10,9 +10,10 @@ from math import isfinite
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from pytest_memguard.core.causes import growth_of
 from pytest_memguard.core.fingerprint import chief_site
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._words import plain, rate_of, shortened
+from pytest_memguard.renderers._words import plain, shortened
 from pytest_memguard.renderers.notices import began, is_known
 from pytest_memguard.renderers.terminal import failure, short
 
@@ -43,9 +44,10 @@ def _pairs(result: SubjectResult) -> Iterator[tuple[str, str]]:
     yield "verdict", result.verdict.level.value
     yield "score", _number(result.verdict.score)
     yield "reason", result.verdict.reason
-    yield "runs", str(result.runs)
-    for finding in result.findings:
-        yield from _of_finding(finding, result)
+    yield {"request": "requests"}.get(result.x_unit, "runs"), str(result.runs) if result.x_unit != "second" else ""
+    for metric, rate in growth_of(result):
+        found = [finding for finding in result.findings if finding.metric == metric]
+        yield from _of_metric(found, rate, result.x_unit)
     yield "fingerprint", " ".join(dict.fromkeys(one.fingerprint for one in result.findings if one.fingerprint))
     yield "status", " ".join(dict.fromkeys(one.status for one in result.findings if one.status))
     yield "held_by", result.holder.name
@@ -54,12 +56,13 @@ def _pairs(result: SubjectResult) -> Iterator[tuple[str, str]]:
     yield "advice", next((one.advice for one in result.findings if one.advice), "")
 
 
-def _of_finding(finding: Finding, result: SubjectResult) -> Iterator[tuple[str, str]]:
-    name, slope = finding.metric.name, finding.trend.slope
-    yield f"{name}_per_run", _number(rate_of(finding, result))
-    if slope.low != slope.high:
-        yield f"{name}_per_run_low", _number(slope.low)
-        yield f"{name}_per_run_high", _number(slope.high)
+def _of_metric(findings: Sequence[Finding], rate: float, x_unit: str) -> Iterator[tuple[str, str]]:
+    """Yield growth, and its interval where it has one; of several processes together it has none."""
+    name, slope = f"{findings[0].metric.name}_per_{x_unit}", findings[0].trend.slope
+    yield name, _number(rate)
+    if slope.low != slope.high and len(findings) == 1:
+        yield f"{name}_low", _number(slope.low)
+        yield f"{name}_high", _number(slope.high)
 
 
 def _number(value: float) -> str:
@@ -100,7 +103,8 @@ def _outcome(result: SubjectResult) -> str:
 
 
 def _case(result: SubjectResult, outcome: str) -> ET.Element:
-    classname, name = _names(result.id)
+    is_named = result.kind in ("scenario", "process") and not result.file.endswith(".py")
+    classname, name = (f"{_SUITE}.{result.kind}", plain(result.id)) if is_named else _names(result.id)
     case = ET.Element("testcase", classname=classname, name=name, time=_seconds(result.duration_s))
     listed = ET.SubElement(case, "properties")
     for key, value in properties(result):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import Level
 from pytest_memguard.renderers._comparison import change_counts, change_growth, run_label
-from pytest_memguard.renderers._words import counted, plain, shortened
+from pytest_memguard.renderers._words import counted, counted_kinds, nouns_of, plain, shortened
 from pytest_memguard.renderers.notices import changed, growing, notices
 from pytest_memguard.renderers.terminal import failure, summary
 
@@ -83,7 +83,8 @@ def _change(change: Change, place: Place | None) -> str:
 
 def _rendered(result: RunResult, most: int) -> str:
     found = notices(result)
-    head = [MARKER, f"## {_verdict(result, found)}", _circumstances(result), _table(found, most // 2)]
+    table = _table(found, nouns_of(growing(result.results)), most // 2)
+    head = [MARKER, f"## {_verdict(result, found)}", _circumstances(result), table]
     tail = [_folded("All of it", summary(result, width=_WIDTH))] if result.results else []
     return fitted(head, map(_in_full, found), tail, most, len(found))
 
@@ -92,20 +93,17 @@ def _verdict(result: RunResult, found: Sequence[Notice]) -> str:
     """Return the verdict in a sentence: how many leaks of how many causes, or that there is none."""
     grown = growing(result.results)
     leaks = [one for one in grown if one.verdict.level is Level.LEAK]
-    unanswered = [one for one in result.results if one.verdict.level in (Level.UNMEASURED, Level.SKIPPED)]
-    total = counted(len(result.results) - len(unanswered), _noun(result))
+    unanswered = (Level.UNMEASURED, Level.SKIPPED)
+    checked = [one for one in result.results if one.verdict.level not in unanswered]
+    total = counted_kinds(checked)
     number = sum(one.known for one in found)
     known = f" ({amount(number, Unit.COUNT)} known)" if number else ""
     if leaks:
         causes = counted(sum(one.level is Level.LEAK for one in found), "cause")
-        return f"memguard: {amount(len(leaks), Unit.COUNT)} of {total} leak, {causes}{known}"
+        return f"memguard: {counted_kinds(leaks, of=checked)} leak, {causes}{known}"
     if grown:
-        return f"memguard: no leak, but memory grows in {amount(len(grown), Unit.COUNT)} of {total}{known}"
+        return f"memguard: no leak, but memory grows in {counted_kinds(grown, of=checked)}{known}"
     return f"memguard: no leak found in {total}" if result.results else "memguard: nothing was checked"
-
-
-def _noun(result: RunResult) -> str:
-    return "test" if all(one.kind == "test" for one in result.results) else "subject"
 
 
 def _circumstances(result: RunResult) -> str:
@@ -124,9 +122,9 @@ def _circumstances(result: RunResult) -> str:
 # -- one cause -------------------------------------------------------------------------------------------------------
 
 
-def _table(found: Sequence[Notice], most: int) -> str:
+def _table(found: Sequence[Notice], nouns: str, most: int) -> str:
     """Return a row a cause, in *most* bytes; empty without any."""
-    head = ["| | what | cause | tests | allocated at |", "| --- | --- | --- | ---: | --- |"]
+    head = [f"| | what | cause | {nouns} | allocated at |", "| --- | --- | --- | ---: | --- |"]
     return _rows(head, [_row(one) for one in found], most) if found else ""
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.causes import causes, cheapest
+from pytest_memguard.core.causes import causes, cheapest, growth_of, reproducer
 from pytest_memguard.core.fingerprint import chief_site
 from pytest_memguard.core.values import Level
-from pytest_memguard.renderers._words import growth_text, joined, plain, rate_of, score_text, shortened
+from pytest_memguard.renderers._words import an_hour, growth_text, joined, per, plain, score_text, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +75,8 @@ class Notice:
     @property
     def place(self) -> Place:
         """The chief place; the first line of the test's file where nothing else is known, for who needs a place."""
-        file = self.results[0].partition("::")[0]
+        name = self.example.file if self.example.kind in ("scenario", "process") else self.results[0]
+        file = name.partition("::")[0]
         return self.places[0] if self.places else Place(file if _is_below(file) else "unknown", 1)
 
     @property
@@ -154,14 +155,22 @@ def _of_causes(grown: Sequence[SubjectResult], own: frozenset[str]) -> Iterator[
     for cause in causes(grown):
         group = list(members[cause.fingerprint].values())
         findings = [one for result in group for one in result.findings if one.fingerprint == cause.fingerprint]
-        yield _notice(group, findings, cause.growth, cause.text, cause.fingerprint, own, cause.reproducer)
+        growth = _amounts(cause.growth, cause.x_unit)
+        yield _notice(group, findings, growth, cause.text, cause.fingerprint, own, cause.reproducer)
 
 
 def _of_the_rest(grown: Sequence[SubjectResult], own: frozenset[str]) -> Iterator[Notice]:
     for result in grown:
         if not any(finding.fingerprint for finding in result.findings):
-            growth = [(finding.metric, rate_of(finding, result)) for finding in result.findings]
-            yield _notice([result], result.findings, growth, result.verdict.reason, _stand_in(result), own, "")
+            growth = _amounts(growth_of(result), result.x_unit)
+            again = "" if result.kind == "test" else reproducer(result)
+            yield _notice([result], result.findings, growth, result.verdict.reason, _stand_in(result), own, again)
+
+
+def _amounts(growth: Sequence[tuple[Metric, float]], x_unit: str) -> str:
+    """Return growth in words, as in "+7 blocks a run"; empty where there is none."""
+    texts = joined([growth_text(metric, rate) for metric, rate in growth])
+    return f"{texts} {per(x_unit)}{an_hour(growth, x_unit)}" if texts else ""
 
 
 def _stand_in(result: SubjectResult) -> str:
@@ -173,7 +182,7 @@ def _stand_in(result: SubjectResult) -> str:
 def _notice(  # noqa: PLR0913, PLR0917 - what a cause and a lone result have in common
     group: Sequence[SubjectResult],
     findings: Sequence[Finding],
-    growth: Iterable[tuple[Metric, float]],
+    amounts: str,
     text: str,
     fingerprint: str,
     own: frozenset[str],
@@ -182,14 +191,13 @@ def _notice(  # noqa: PLR0913, PLR0917 - what a cause and a lone result have in 
     surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, one.verdict.score))
     level, statuses = surest.verdict.level, {finding.status for finding in findings}
     noun = "Memory leak" if level is Level.LEAK else "Memory grows"
-    amounts = joined([growth_text(metric, rate) for metric, rate in growth])
     return Notice(
         rule=_rule(group, findings),
         level=level,
         known=bool(findings) and statuses == {"known"},
         status=next((name for name in ("worse", "new", "known") if name in statuses), ""),
         fingerprint=plain(fingerprint),
-        title=f"{noun}: {amounts + ' a run, ' if amounts else ''}score {score_text(surest)}",
+        title=f"{noun}: {amounts + ', ' if amounts else ''}score {score_text(surest)}",
         text=shortened(plain(text), _LONGEST),
         advice=next((plain(finding.advice) for finding in findings if finding.advice), ""),
         results=tuple(dict.fromkeys(one.id for one in group)),

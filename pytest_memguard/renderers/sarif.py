@@ -31,20 +31,21 @@ _LONGEST = 2_000
 #: Rule of a notice -> id, name, what it says, what to do about it.
 _RULES = {
     "python": (
-        "MG001", "PythonMemoryLeak", "Python memory grows with each run of a test",
+        "MG001", "PythonMemoryLeak", "Python memory grows with each run of a test, or request to a service",
         "Something keeps objects of every run: bound the container, or drop what is done with.",
     ),
     "resource": (
-        "MG002", "ResourceLeak", "Files, threads, tasks or processes grow with each run of a test",
+        "MG002", "ResourceLeak",
+        "Files, threads, tasks or processes grow with each run of a test, or request to a service",
         "What is opened or started is not closed, joined or awaited: use a with block, or close it in a finally.",
     ),
     "native": (
-        "MG003", "NativeMemoryLeak", "Memory of C code grows with each run of a test",
+        "MG003", "NativeMemoryLeak", "Memory of C code grows with each run of a test, or request to a service",
         "No Python object has grown: release what the C library gave out.",
     ),
     "unknown": (
-        "MG004", "MemoryGrowth", "Memory grows with each run of a test",
-        "Its cause is not known: run the test alone with --memguard-mode=deep.",
+        "MG004", "MemoryGrowth", "Memory grows with each run of a test, or request to a service",
+        "Its cause is not known: run the test alone with --memguard-mode=deep, or take heap snapshots of the service.",
     ),
 }  # fmt: skip
 _LEVELS = {Level.LEAK: "error", Level.GROWING: "warning"}

@@ -10,24 +10,25 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.causes import causes, cheapest, expected_loss
+from pytest_memguard.core.causes import causes, cheapest, expected_loss, growth_of
 from pytest_memguard.core.compare import ACCEPTED
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
 from pytest_memguard.renderers._comparison import change_counts, comparison, run_label
-from pytest_memguard.renderers._failure import command, failure, short
+from pytest_memguard.renderers._failure import failure, repeat, short
 from pytest_memguard.renderers._words import (
     LONGEST_NOUN,
     MOST_PARTS,
     aligned,
     columns_of,
     counted,
+    counted_kinds,
     growth_text,
     joined,
     limit_text,
     noun_in_full,
+    per,
     plain,
-    rate_of,
     score_text,
     short_name,
     shortened,
@@ -87,9 +88,9 @@ def _of(results: Iterable[SubjectResult], level: Level) -> list[SubjectResult]:
 
 
 def _counts(results: Sequence[SubjectResult]) -> str:
-    noun = "test" if all(result.kind == "test" for result in results) else "subject"
     checked = [result for result in results if result.verdict.level in _CHECKED]
-    total = counted(len(checked), noun) if checked else f"no {noun}"
+    nothing = "no test" if all(result.kind == "test" for result in results) else "nothing"
+    total = counted_kinds(checked) if checked else nothing
     found, left = _words(results, _CHECKED), _words(results, _NOT_CHECKED)
     return f"memguard: {total} checked" + (f": {found}" if found else "") + (f"; {left}" if left else "")
 
@@ -138,13 +139,12 @@ def _folded(grown: Sequence[SubjectResult], width: int, verbosity: int) -> Itera
 
 
 def _loss_of_several(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: int) -> _Loss:
-    noun = "test" if all(one.kind == "test" for one in group) else "subject"
     surest = max(group, key=lambda one: (one.verdict.level is Level.LEAK, one.verdict.score))
     return _Loss(
         cause.loss_bytes,
         _verdict(surest),
-        _compact_growth(cause.growth),
-        counted(len(cause.results), noun),
+        _compact_growth(cause.growth, cause.x_unit),
+        counted_kinds(group),
         cause.text,
         tuple(_below(cause, group, width, verbosity)),
     )
@@ -153,9 +153,8 @@ def _loss_of_several(cause: Cause, group: Sequence[SubjectResult], width: int, v
 def _below(cause: Cause, group: Sequence[SubjectResult], width: int, verbosity: int) -> Iterator[str]:
     """Yield what stands below a cause: how to repeat it, and all of its results where that is asked for."""
     label, again = "    repeat  ", cheapest(group)
-    if verbosity >= 0 and again.kind == "test":
-        lines = command(again.id, columns=width - len(label))
-        for at, line in enumerate(lines):
+    if verbosity >= 0 and again.kind != "callable":
+        for at, line in enumerate(repeat(again, columns=width - len(label))):
             yield (" " * len(label) if at else label) + shortened(line, width - len(label))
     if verbosity >= 1:
         yield from (f"    {plain(name)}" for name in cause.results)
@@ -169,25 +168,25 @@ def _verdict(result: SubjectResult) -> str:
 
 def _compact(result: SubjectResult) -> str:
     """Return the amount a run in few words, or the reason where no metric was followed."""
-    growth = [(finding.metric, rate_of(finding, result)) for finding in result.findings]
-    return _compact_growth(growth) if growth else plain(result.verdict.reason)
+    growth = growth_of(result)
+    return _compact_growth(growth, result.x_unit) if growth else plain(result.verdict.reason)
 
 
-def _compact_growth(growth: Iterable[tuple[Metric, float]]) -> str:
+def _compact_growth(growth: Iterable[tuple[Metric, float]], x_unit: str) -> str:
     """Return growth in few words: counts with their nouns, then one size."""
     rates = list(growth)
     counts = [growth_text(metric, rate) for metric, rate in rates if metric.unit is not Unit.BYTE]
     sizes = [(metric, rate) for metric, rate in rates if metric.unit is Unit.BYTE]
     if not sizes:
-        return joined(counts) + " a run"
+        return f"{joined(counts)} {per(x_unit)}"
     metric, rate = max(sizes, key=lambda one: one[1])
     size = amount(rate, Unit.BYTE) if counts else growth_text(metric, rate)
     before = MOST_PARTS - 1
-    return joined([*counts[:before], size, *counts[before:]]) + " a run"
+    return f"{joined([*counts[:before], size, *counts[before:]])} {per(x_unit)}"
 
 
 def _runs(result: SubjectResult) -> str:
-    return counted(result.runs, "run")
+    return duration(result.duration_s) if result.x_unit == "second" else counted(result.runs, result.x_unit)
 
 
 def _named(name: str, most: int) -> str:
@@ -238,7 +237,7 @@ def _unmeasured(results: Sequence[SubjectResult], width: int, *, in_full: bool) 
 def _reason(reason: str, group: Sequence[SubjectResult], width: int, *, in_full: bool) -> list[str]:
     if len(group) == 1:
         return [_pair(group[0], reason, width)]
-    line = shortened(f"  {counted(len(group), 'test')}: {reason}", width)
+    line = shortened(f"  {counted_kinds(group)}: {reason}", width)
     return [line, *(f"    {plain(one.id)}" for one in group)] if in_full else [line]
 
 

@@ -581,7 +581,7 @@ def test_other_subjects_than_tests() -> None:
 
     actual = summary(session(*callables, repeat_s=0.0))
 
-    assert actual == "memguard: 2 subjects checked: 2 clean"
+    assert actual == "memguard: 2 callables checked: 2 clean"
 
 
 def test_thirty_leaks() -> None:
@@ -734,8 +734,8 @@ def test_a_cause_of_several_subjects() -> None:
     actual = summary(session(*leaks, repeat_s=0.0))
 
     assert actual == text("""
-        memguard: 2 subjects checked: 2 leak
-          leak 99  +2 blocks a run  2 subjects  shop.catalog._CACHE
+        memguard: 2 callables checked: 2 leak
+          leak 99  +2 blocks a run  2 callables  shop.catalog._CACHE
     """)
 
 
