@@ -73,7 +73,7 @@
     const draw = () => {
       body.replaceChildren(...found.slice(0, shown).map((one) => one.row));
       const visible = Math.min(shown, found.length);
-      count.textContent = found.length === rows.length && visible === found.length ? `${rows.length} ${home.dataset.nouns}` : `${visible} shown of ${found.length} found, ${rows.length} in all`;
+      count.textContent = found.length === rows.length && visible === found.length ? home.dataset.total : `${visible} shown of ${found.length} found, ${rows.length} in all`;
       more.textContent = `Show ${Math.min(STEP, found.length - visible)} more`;
       more.hidden = all.hidden = visible === found.length;
     };
@@ -140,7 +140,7 @@
     };
     return {
       width, height: HEIGHT, padding: [18, 10, 0, 0], legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-      scales: { x: { time: false, range: (plot, low, high) => [0, high || 1] }, y: { range: () => [chart.bottom, chart.top || 1] } },
+      scales: { x: { time: false, range: (plot, low, high) => [chart.left, high || 1] }, y: { range: () => [chart.bottom, chart.top || 1] } },
       axes: [
         { ...axis, splits: () => chart.xticks.map((tick) => tick[0]), values: () => chart.xticks.map((tick) => tick[1]), size: 34, label: chart.axis, labelSize: 16, labelFont: "11px system-ui, sans-serif", labelGap: 0 },
         { ...axis, splits: () => chart.yticks.map((tick) => tick[0]), values: () => chart.yticks.map((tick) => tick[1]), size: 76 },

@@ -8,7 +8,7 @@ from enum import Enum
 
 from pytest_memguard.errors import ConfigError
 
-__all__ = ["Unit", "amount", "duration", "parse_allowance", "parse_size", "signed"]
+__all__ = ["Unit", "amount", "digits_between", "duration", "parse_allowance", "parse_size", "signed"]
 
 
 class Unit(str, Enum):
@@ -32,8 +32,8 @@ _PER_RUN = re.compile(r"(?:\s*/\s*|\s+(?:per|a)\s+)run\s*$", re.IGNORECASE)
 _LARGEST = 2.0**63  # no address space and no file is larger; keeps every size within an int64 array
 
 
-def amount(value: float, unit: Unit) -> str:
-    """Return *value* as text: sizes in B, KiB, MiB; "0" only for a true zero."""
+def amount(value: float, unit: Unit, *, digits: int = 1) -> str:
+    """Return *value* as text: sizes in B, KiB, MiB with so many *digits*; "0" only for a true zero."""
     if unit is Unit.SECOND:
         return duration(value)
     if unit is Unit.COUNT:
@@ -41,8 +41,17 @@ def amount(value: float, unit: Unit) -> str:
     size, step = abs(value), 0
     while math.isfinite(size) and round(size, 1) >= 1024 and step < len(_BINARY) - 1:  # noqa: PLR2004 - binary prefix
         size, step = size / 1024, step + 1
-    digits = _plain(size) if step == 0 else f"{size:.1f}"
+    digits = _plain(size) if step == 0 else f"{size:.{digits}f}"
     return f"{'-' if value < 0 else ''}{digits} {_BINARY[step]}"
+
+
+def digits_between(low: float, high: float) -> int:
+    """Return with how many digits sizes from *low* to *high* are told apart, about fifty of them."""
+    span, largest = high - low, max(abs(low), abs(high))
+    if not (math.isfinite(span) and span > 0):
+        return 1
+    scale = 1024.0 ** max(0, math.floor(math.log(max(largest, 1.0), 1024)))
+    return min(5, max(1, math.ceil(math.log10(50 * scale / span))))
 
 
 def signed(value: float, unit: Unit) -> str:

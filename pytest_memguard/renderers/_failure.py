@@ -9,7 +9,7 @@ from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
 from pytest_memguard.core.causes import growth_of, reproducer
-from pytest_memguard.core.units import Unit, amount, duration, parse_allowance, signed
+from pytest_memguard.core.units import Unit, amount, digits_between, duration, parse_allowance, signed
 from pytest_memguard.core.values import METRICS, Phase, Shape
 from pytest_memguard.renderers._words import (
     LONGEST_NAME,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Metric,
         Readings,
         RetentionPath,
+        Series,
         Site,
         SubjectResult,
         TypeGrowth,
@@ -272,13 +273,17 @@ def _timeline_table(result: SubjectResult) -> list[str]:
     if not series:
         return []
     begin, end = min(one.x[0] for one in series), max(one.x[-1] for one in series)
-    picks = (
-        (f"at {duration(begin)}", lambda one: one[0]),
-        ("highest", max),
-        (f"at {duration(end)}", lambda one: one[-1]),
-    )
-    rows = [(name, *(amount(pick(one.values), one.metric.unit) for one in series)) for name, pick in picks]
+    columns = [_stood(one) for one in series]
+    rows = zip((f"at {duration(begin)}", "highest", f"at {duration(end)}"), *columns, strict=True)
     return aligned([("", *(noun_of(one.metric) for one in series)), *rows])
+
+
+def _stood(series: Series) -> tuple[str, str, str]:
+    """Return the first, the highest and the last value."""
+    values, unit = series.values, series.metric.unit
+    digits = digits_between(min(values), max(values))
+    first, highest, last = (amount(one, unit, digits=digits) for one in (values[0], max(values), values[-1]))
+    return first, highest, last
 
 
 def repeat(result: SubjectResult, rerun: str = "", *, columns: int = _TEXT) -> list[str]:

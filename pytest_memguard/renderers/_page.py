@@ -180,6 +180,7 @@ class Entry:
     example: str
     names: tuple[str, ...]
     nouns: str
+    kind: str
     each: str
     over: str
     amounts: tuple[tuple[str, str, str, str, str, str], ...]
@@ -243,6 +244,7 @@ def entry(
         example=example.id,
         names=tuple(dict.fromkeys(one.id for one in group)),
         nouns=nouns_of(group),
+        kind=nouns_of([example], many=False),
         each=per(x_unit),
         over="" if example.x_unit == "run" else length_text(example),
         amounts=tuple(_amount(one, example) for one in findings),
@@ -256,12 +258,14 @@ def entry(
         steps=tuple(_steps(example, moved)),
         reason=_reason(example),
         policies=tuple(policies(example)),
-        paths=tuple(map(_path, dict.fromkeys(path for one in findings for path in one.paths))),
+        paths=tuple(
+            _path(path, per(example.x_unit)) for path in dict.fromkeys(path for one in findings for path in one.paths)
+        ),
         places=tuple(_places(findings, per(example.x_unit))),
         types=tuple(_types(findings)),
         limit=limit(example),
         advice=tuple(dict.fromkeys(one.advice for one in findings if one.advice)),
-        notes=example.notes,
+        notes=() if watched and example.timeline else example.notes,  # they stand with the service
         command="\n".join(repeat(example, columns=100)),
     )
 
@@ -364,14 +368,14 @@ def _picture(key: str, number: int, finding: Finding, chart: charts.Chart, metri
 # -- who and where ---------------------------------------------------------------------------------------------------
 
 
-def _path(path: RetentionPath) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+def _path(path: RetentionPath, each: str) -> tuple[tuple[Link, ...], tuple[str, ...]]:
     """Return the hops, and the text of the path line by line."""
     hops = tuple(
         Link(
             hop.name,
             hop.kind,
             hop.type,
-            f"{signed(hop.grows_per_run, Unit.COUNT)} a run" if hop.grows_per_run else "",
+            f"{signed(hop.grows_per_run, Unit.COUNT)} {each}" if hop.grows_per_run else "",
             hop.suspect,
         )
         for hop in path.hops

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_memguard.core.causes import reproducer
-from pytest_memguard.core.units import Unit, amount, duration, parse_size
+from pytest_memguard.core.units import Unit, amount, digits_between, duration, parse_size, signed
 from pytest_memguard.core.values import METRICS, Level
 from pytest_memguard.errors import ConfigError
 from pytest_memguard.renderers import charts, timelines
-from pytest_memguard.renderers._words import counted, growth_text, joined, noun_in_full, per, score_text
+from pytest_memguard.renderers._words import counted, growth_text, joined, noun_in_full, nouns_of, per, score_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO", "Drawn", "Picture", "Rung", "Service", "Told", "drawn", "is_demo", "plotted", "service", "told_of"]
 
-DEMO = (
-    "These leaks are there on purpose: this is memguard's demo, and nothing of yours was measured."
-    " To look at your own code: pytest --memguard for its tests, memguard soak --init for its services."
-)
+DEMO = "These leaks are there on purpose: this is memguard's demo, and nothing of yours was measured."
 _SIZES = ("growth", "rss", "uss", "rss_growth")
 _LIMIT = re.compile(r"\s*(?P<name>[a-z_]+(\([^)]*\))?)\s*[<>]=?\s*(?P<value>\S.*?)\s*", re.ASCII)
 #: All pages of a document together draw so many times; each at least so many.
@@ -42,6 +39,7 @@ class Picture:
     about: str
     legend: tuple[tuple[str, str], ...]
     column: int
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def service(key: str, result: SubjectResult, told: Told, entry: str, most: int) 
     thinned = f"{counted(len(times), 'reading')} of {amount(read, Unit.COUNT)}, with every highest and lowest"
     return Service(
         key=key,
-        kind={"scenario": "service"}.get(result.kind, result.kind),
+        kind=nouns_of([result], many=False),
         level=result.verdict.level.value,
         verdict="not decided" if result.verdict.level is Level.UNMEASURED else result.verdict.level.value,
         score=score_text(result),
@@ -133,7 +131,7 @@ def most_of(number: int) -> int:
 
 def drawn(key: str, result: SubjectResult, told: Told, most: int) -> Drawn:
     """Return the charts of what grows, their numbers for the script, and the table of the same numbers."""
-    times = timelines.shown_times(result.timeline, most)
+    times = timelines.since_load(timelines.shown_times(result.timeline, most), told.phases)
     metrics = list(dict.fromkeys(finding.metric for finding in result.findings))
     pictures = list(timelines.charts_of(result, times, told.phases, dict(told.lines), metrics))
     columns = [chart.metric for chart in pictures]
@@ -157,14 +155,15 @@ def plotted(pictures: Sequence[charts.Chart], x: Sequence[float]) -> Markup:
 
 def _picture(key: str, number: int, chart: charts.Chart, column: int) -> Picture:
     unit = chart.metric.unit
-    first, high, last = (amount(one, unit) for one in (chart.y[0], max(chart.y), chart.y[-1]))
-    about = f"{noun_in_full(chart.metric)}: {first} at first, {high} at most, {last} in the end"
+    digits = digits_between(min(chart.y), max(chart.y))
+    first, high, last = (amount(one, unit, digits=digits) for one in (chart.y[0], max(chart.y), chart.y[-1]))
+    about = f"{first} at first, {high} at most, {last} in the end"
     if chart.line:
         slope = chart.line.slope
-        texts = [f"{amount(one, unit)}" for one in (slope.point, slope.low, slope.high)]
-        about += f"; under load +{texts[0]} a second ({texts[1]} to {texts[2]})"
+        about += f"; fitted {signed(slope.point, unit)} a second"
+        about += f" ({amount(slope.low, unit)} to {amount(slope.high, unit)})"
     picture = charts.svg(chart, f"{key}-g{number}", about)
-    return Picture(picture, about, tuple(charts.legend(chart)), column)
+    return Picture(picture, about, tuple(charts.legend(chart)), column, noun_in_full(chart.metric))
 
 
 # -- what the settings tell ------------------------------------------------------------------------------------------

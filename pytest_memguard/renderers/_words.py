@@ -157,10 +157,10 @@ def length_text(result: SubjectResult) -> str:
     return f"over {counted(result.runs, 'request') if requests else counted(result.runs - 1, 'more run')}"
 
 
-def nouns_of(results: Iterable[SubjectResult]) -> str:
+def nouns_of(results: Iterable[SubjectResult], *, many: bool = True) -> str:
     """Return what *results* are, as in "tests and services"; tests where there is none."""
     kinds = dict.fromkeys(one.kind for one in results)
-    return _listed([_KINDS[kind][1] for kind in _KINDS if kind in kinds]) or "tests"
+    return _listed([_KINDS[kind][many] for kind in _KINDS if kind in kinds]) or "tests"
 
 
 def counted_kinds(results: Sequence[SubjectResult], *, of: Sequence[SubjectResult] = ()) -> str:

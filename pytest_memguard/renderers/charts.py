@@ -118,6 +118,11 @@ class Chart:
         return min(*self.y, *(height for _, height in self.before), 0.0, 0.0)
 
     @property
+    def left(self) -> float:
+        """Where the picture begins."""
+        return self.x[0] if self.is_over_time else 0.0
+
+    @property
     def ceiling(self) -> float:
         """Where the picture ends."""
         return self.top if self.is_over_time else (self.top or 1.0) * _HEADROOM
@@ -138,13 +143,19 @@ class Chart:
             return "runs", [(at, amount(at, Unit.COUNT)) for at in _ticks(0.0, longest, Unit.COUNT)]
         _, length, name = next((clock for clock in _CLOCKS if longest <= clock[0]), _CLOCKS[-1])
         return name, [
-            (at * length, amount(round(at, 6), Unit.COUNT)) for at in _ticks(0.0, longest / length, Unit.SECOND)
+            (at * length, amount(round(at, 6), Unit.COUNT))
+            for at in _ticks(self.left / length, longest / length, Unit.SECOND)
         ]
 
     def y_ticks(self) -> list[tuple[float, str]]:
         """Return round values with their texts."""
-        texts, unit = amount if self.is_over_time else signed, self.metric.unit
-        return [(at, texts(at, unit)) for at in _ticks(self.bottom, self.top, unit)]
+        unit = self.metric.unit
+        ticks = _ticks(self.bottom, self.top, unit)
+        if not self.is_over_time:
+            return [(at, signed(at, unit)) for at in ticks]
+        # As few digits as tell them apart: near each other they would all be "8.0 MiB".
+        texts = ([amount(at, unit, digits=digits) for at in ticks] for digits in range(1, 6))
+        return list(zip(ticks, next((one for one in texts if len(set(one)) == len(one)), map(str, ticks)), strict=True))
 
     def plotted(self, x: Sequence[float] = ()) -> dict[str, Any]:
         """Return what the script draws from: numbers at *x*, and texts that ``units`` made of them."""
@@ -156,6 +167,7 @@ class Chart:
             "axis": axis[0],
             "xticks": [list(tick) for tick in axis[1]],
             "yticks": [list(tick) for tick in self.y_ticks()],
+            "left": self.left,
             "top": self.ceiling,
             "bottom": self.bottom,
             "allowed": self.allowed,
@@ -282,13 +294,15 @@ def _ticks(low: float, high: float, unit: Unit) -> list[float]:
 class _Frame:
     """Where a value stands in the picture."""
 
+    left: float
     right: float
     bottom: float
     top: float
 
-    def x(self, run: float) -> str:
-        """Return the distance from the left."""
-        return _short(_LEFT + run / (self.right or 1.0) * (_WIDTH - _LEFT - _RIGHT))
+    def x(self, at: float) -> str:
+        """Return the distance from the left; what lies outside the frame stands on its edge."""
+        share = (at - self.left) / ((self.right - self.left) or 1.0)
+        return _short(_LEFT + max(0.0, min(1.0, share)) * (_WIDTH - _LEFT - _RIGHT))
 
     def y(self, value: float) -> str:
         """Return the distance from the top; what lies outside the frame stands on its edge."""
@@ -310,7 +324,7 @@ def svg(chart: Chart, name: str, about: str) -> Markup:
         about: The numbers in a sentence, for who cannot see it.
 
     """
-    frame = _Frame(max(chart.x) or 1.0, chart.bottom, chart.ceiling)
+    frame = _Frame(chart.left, max(chart.x) or 1.0, chart.bottom, chart.ceiling)
     head = (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{name}-t {name}-d">'
         f'<title id="{name}-t">{escape(chart.title)}</title><desc id="{name}-d">{escape(plain(about))}</desc>'
@@ -355,7 +369,7 @@ def _curves(chart: Chart, frame: _Frame) -> Iterator[str]:
         accepted = [(0.0, 0.0), (max(chart.x), chart.allowed * max(chart.x))]
         yield f'<polyline class="allowed" points="{frame.path(accepted)}"/>'
     if chart.limit is not None and chart.bottom <= chart.limit <= chart.ceiling:
-        level = [(0.0, chart.limit), (max(chart.x), chart.limit)]
+        level = [(chart.left, chart.limit), (max(chart.x), chart.limit)]
         yield f'<polyline class="allowed" points="{frame.path(level)}"/>'
     if chart.before:
         yield f'<polyline class="before" points="{frame.path(chart.before)}"/>'

@@ -124,6 +124,7 @@ class _Run:
     entries: tuple[_page.Entry, ...]
     purpose: str
     nouns: str
+    total: str
     each: str
     firsts: tuple[tuple[str, ...], ...]
     more: str
@@ -176,6 +177,7 @@ def _run(number: int, name: str, result: RunResult, earlier: Mapping[str, Sequen
         entries=entries,
         purpose=_services.DEMO if _services.is_demo(result) else "",
         nouns=nouns_of(result.results),
+        total=counted_kinds(result.results),
         each=_each(result.results),
         firsts=tuple(map(_first_words, entries[:_MOST_FIRST])),
         more=amount(len(entries) - _MOST_FIRST, Unit.COUNT) if len(entries) > _MOST_FIRST else "",
@@ -291,7 +293,8 @@ def _first_words(entry: _page.Entry) -> tuple[str, ...]:
     """Return what the first screen says of a cause: its place, who has it, how much, who holds it, what to do."""
     names = entry.names[0].rpartition("::")[2] + (f" and {len(entry.names) - 1} more" if len(entry.names) > 1 else "")
     title = "" if entry.title in entry.names else entry.title
-    return entry.key, entry.level, names, entry.grown or entry.reason, title, entry.advice[0] if entry.advice else ""
+    advice = entry.advice[0] if entry.advice else ""
+    return entry.key, entry.level, entry.kind, names, entry.grown or entry.reason, title, advice
 
 
 def _each(results: Sequence[SubjectResult]) -> str:

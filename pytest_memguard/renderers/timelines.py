@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from pytest_memguard.core.units import Unit, amount
+from pytest_memguard.core.units import Unit, amount, digits_between
 from pytest_memguard.core.values import Estimate
 from pytest_memguard.renderers.charts import Chart, line_through
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Finding, Metric, Series, SubjectResult
     from pytest_memguard.renderers.charts import Line
 
-__all__ = ["MOST_TIMES", "Phases", "charts_of", "rows", "shown_times"]
+__all__ = ["MOST_TIMES", "Phases", "charts_of", "rows", "shown_times", "since_load"]
 
 #: Name, begin and end in seconds of each part of a run.
 Phases = tuple[tuple[str, float, float], ...]
@@ -45,6 +45,12 @@ def shown_times(timeline: Sequence[Series], most: int = MOST_TIMES) -> tuple[flo
         for part in (range(start, stop) for start, stop in pairwise(edges) if start < stop):
             kept |= {series.x[pick(part, key=series.values.__getitem__)] for pick in (min, max)}
     return tuple(sorted(kept))
+
+
+def since_load(times: Sequence[float], phases: Phases) -> tuple[float, ...]:
+    """Return *times* from the beginning of the load on, as start-up dwarfs what comes later; all without a load."""
+    begin = next((begin for name, begin, _ in phases if name == _LOAD), 0.0)
+    return tuple(at for at in times if at >= begin) or tuple(times)
 
 
 def charts_of(
@@ -75,7 +81,7 @@ def charts_of(
                 series.metric,
                 tuple(x),
                 tuple(y),
-                phases,
+                tuple((name, max(begin, x[0]), end) for name, begin, end in phases if x[0] < end and begin < x[-1]),
                 _line(series, findings, result, phases) if findings else None,
                 x_unit="second",
                 limit=limits.get(series.metric.name),
@@ -111,10 +117,16 @@ def rows(
     result: SubjectResult, times: Sequence[float], phases: Phases, metrics: Sequence[Metric]
 ) -> Iterator[tuple[str, tuple[tuple[str, ...], ...]]]:
     """Yield each phase with its rows: the time, and what each of *metrics* was; empty where it was not read then."""
-    read = {series.metric: dict(zip(series.x, series.values, strict=True)) for series in result.timeline}
-    columns = [(read.get(metric, {}), metric.unit) for metric in metrics]
+    columns = [_column(series) for metric in metrics for series in result.timeline if series.metric == metric]
     for name, part in groupby(times, key=lambda at: _phase_of(at, phases)):
-        yield name, tuple((_time(at), *(_cell(column.get(at), unit) for column, unit in columns)) for at in part)
+        yield name, tuple((_time(at), *(column.get(at, "") for column in columns)) for at in part)
+
+
+def _column(series: Series) -> dict[float, str]:
+    """Return what was read at each time, as text."""
+    digits = digits_between(min(series.values), max(series.values))
+    texts = (amount(value, series.metric.unit, digits=digits) for value in series.values)
+    return dict(zip(series.x, texts, strict=True))
 
 
 def _phase_of(at: float, phases: Phases) -> str:
@@ -123,7 +135,3 @@ def _phase_of(at: float, phases: Phases) -> str:
 
 def _time(at: float) -> str:
     return f"{amount(round(at, 1), Unit.COUNT)} s"
-
-
-def _cell(value: float | None, unit: Unit) -> str:
-    return "" if value is None else amount(value, unit)
