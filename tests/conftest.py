@@ -1,10 +1,13 @@
-"""Sessions that more than one room is tested with."""
+"""Sessions that more than one room is tested with, and what makes a test depend on itself alone."""
 
 from __future__ import annotations
 
+import gc
+import signal
 from array import array
 from dataclasses import replace
 
+import hypothesis
 import pytest
 
 from pytest_memguard.core.ladder import Plan
@@ -40,6 +43,22 @@ HOSTILE = (
     "</script><script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=1>{{7*7}}&amp;"
     "\x1b[31m\u202e\ud800\r\n]"
 )
+
+#: How fast an example is made or runs depends on the machine and on what else it does.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
+#: A shell that puts the tests into the background has them ignore Ctrl-C, and so all programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _older_heap_rests() -> None:
+    """Keep what thousands of tests and the files before have left out of the collections of a file's tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _readings(blocks: int = 7, heap: int = 1100) -> Readings:

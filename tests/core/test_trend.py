@@ -7,7 +7,7 @@ from itertools import combinations
 from math import exp, inf, log, nan, sqrt
 from random import Random
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -229,9 +229,9 @@ def test_one_wild_reading() -> None:
 def test_long_series() -> None:
     """Two thousand readings are fitted in under two seconds, and their slope is that of all pairs within 2 %."""
     values = noise(seeded(5), 2000, drift=0.01)
-    began = perf_counter()
+    began = process_time()
     found = trend(values, metric=RSS)
-    spent_s = perf_counter() - began
+    spent_s = process_time() - began
 
     assert spent_s < 2
     assert (found.n, found.shape) == (2000, Shape.LINEAR)

@@ -24,6 +24,7 @@ from pytest_memguard.engine.watch import Budget, Record, Watch
 from pytest_memguard.errors import SubjectFailed
 from pytest_memguard.probes.scripted import ScriptedProbe
 
+THAW = gc.unfreeze
 FLAT = [1_000]
 LEAK = list(range(1_000, 1_200))
 PLAN = Plan(curious=True)
@@ -79,9 +80,17 @@ class Check:
 
 
 @pytest.fixture(autouse=True)
-def _waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_else_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     # The machine under the tests may be busy: what it does must not make their subjects racy.
     monkeypatch.setattr(watch, "_voluntary_switches", lambda: 0)
+    # The heap of all tests is large and no subject's: where it stays frozen, a collection of the "whole" heap is quick.
+    gc.freeze()
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
+
+
+@pytest.fixture
+def _thaws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "unfreeze", THAW)
 
 
 def script(values: Sequence[int] = LEAK, metric: Metric = BLOCKS, **options: object) -> Script:
@@ -276,6 +285,7 @@ def test_a_clean_up_that_fails_before_the_first_reading() -> None:
     assert verdict_of(record) is Level.UNMEASURED
 
 
+@pytest.mark.usefixtures("_thaws")
 def test_another_error_comes_out() -> None:
     """What is no failure of the subject comes out, and leaves the heap thawed and the holder check closed."""
     check = Check()
@@ -381,12 +391,16 @@ def is_frozen(thing: object) -> bool:
 
 
 @pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.usefixtures("_thaws")
 def test_freezing(freeze: bool) -> None:  # noqa: FBT001 - see above
     """The older heap is frozen while the subject runs, whole collections included, unless that is switched off."""
-    subject, frozen = script(), set()
-    watching(subject, freeze=freeze, notice=lambda *_: frozen.add(is_frozen(subject.probe))).measure()
+    subject, seen = (
+        script(fails_at=37),
+        set(),
+    )  # not to its end: in the confirmation, each collection is of the heap of all tests
+    watching(subject, freeze=freeze, notice=lambda _, phase: seen.add((phase, is_frozen(subject.probe)))).measure()
 
-    assert frozen == {freeze}
+    assert seen == {(Phase.SCREEN, freeze), (Phase.CLIMB, freeze), (Phase.CONFIRM, freeze)}
     assert not is_frozen(subject.probe)
 
 
@@ -558,6 +572,7 @@ def measure_really(function: Callable[[], object]) -> Record:
 KEPT: list[object] = []
 
 
+@pytest.mark.usefixtures("_thaws")
 def test_a_real_leak() -> None:
     """A function that keeps lists in a list of its module is a leak, exact, with its holder's name."""
     try:
@@ -573,6 +588,7 @@ def test_a_real_leak() -> None:
     assert record.holder.name.endswith("KEPT")
 
 
+@pytest.mark.usefixtures("_thaws")
 def test_a_real_function_that_keeps_nothing() -> None:
     """A function that makes objects, cycles among them, and keeps none is clean, its blocks stand still."""
 

@@ -39,6 +39,8 @@ def _look(leak: Callable[[], object], *, home: str, freeze: bool) -> Holder:
     gc.collect()
     if freeze:
         gc.freeze()
+    else:
+        gc.unfreeze()
     check = ContainerCheck(home)
     try:
         check.begin()

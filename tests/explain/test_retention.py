@@ -50,7 +50,7 @@ def look(leak: Callable[[], object], *, home: str = "", runs: int = RUNS) -> ret
         gc.collect()
         newborn = gc.get_objects()
         grown = growth.containers_that_grew(check, runs)
-        return retention.survey(newborn, grown, runs=runs, home=home, deadline_s=20.0)
+        return retention.survey(newborn, grown, runs=runs, home=home, deadline_s=600.0)
     finally:
         check.close()
         gc.unfreeze()
