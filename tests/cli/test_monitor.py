@@ -280,10 +280,13 @@ def test_interrupted(number: signal.Signals, tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     log = tmp_path / "log"
-    while not log.exists() or len(log.read_text().splitlines()) < 40:
-        time.sleep(0.02)
-    process.send_signal(number)
-    out, said = process.communicate(timeout=30)
+    try:
+        while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 40):
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, said = process.communicate(timeout=30)
+    finally:
+        process.terminate()  # a leak that nobody ends would go on after the tests
     pid = int(said.split()[1])
 
     assert process.returncode == 130
