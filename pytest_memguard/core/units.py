@@ -41,8 +41,8 @@ def amount(value: float, unit: Unit, *, digits: int = 1) -> str:
     size, step = abs(value), 0
     while math.isfinite(size) and round(size, 1) >= 1024 and step < len(_BINARY) - 1:  # noqa: PLR2004 - binary prefix
         size, step = size / 1024, step + 1
-    digits = _plain(size) if step == 0 else f"{size:.{digits}f}"
-    return f"{'-' if value < 0 else ''}{digits} {_BINARY[step]}"
+    number = _plain(size) if step == 0 else f"{size:.{digits}f}"
+    return f"{'-' if value < 0 else ''}{number} {_BINARY[step]}"
 
 
 def digits_between(low: float, high: float) -> int:

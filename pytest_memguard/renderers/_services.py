@@ -27,7 +27,9 @@ __all__ = ["DEMO", "Drawn", "Picture", "Rung", "Service", "Told", "drawn", "is_d
 DEMO = "These leaks are there on purpose: this is memguard's demo, and nothing of yours was measured."
 _SIZES = ("growth", "rss", "uss", "rss_growth")
 _LIMIT = re.compile(r"\s*(?P<name>[a-z_]+(\([^)]*\))?)\s*[<>]=?\s*(?P<value>\S.*?)\s*", re.ASCII)
-#: All pages of a document together draw so many times; each at least so many.
+#: No setting that is told here comes near it, but a document may hold an integer of 400 digits.
+_LARGEST = 1e18
+#: All results of a document together are drawn at so many times; each at so many at least.
 _MOST_OF_ALL, _FEWEST = 16_000, 100
 
 
@@ -139,7 +141,7 @@ def drawn(key: str, result: SubjectResult, told: Told, most: int) -> Drawn:
         tuple(_picture(key, number, chart, number) for number, chart in enumerate(pictures)),
         plotted(pictures, times),
         tuple(map(noun_in_full, columns)),
-        tuple(Rung(*rung) for rung in timelines.rows(result, times, told.phases, columns)),
+        tuple(Rung(*rung) for rung in timelines.rows(result, times, told.phases, columns)) if columns else (),
     )
 
 
@@ -212,7 +214,8 @@ def _list(section: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _LARGEST else None
 
 
 def _phases(section: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:

@@ -28,6 +28,8 @@ Phases = tuple[tuple[str, float, float], ...]
 #: A screen shows no more.
 MOST_TIMES = 800
 _FEWEST_FOR_A_LINE = 4
+#: No counter comes near it, but a document may hold it; differences of larger numbers are not finite.
+_LARGEST = 1e100
 _LOAD = "load"
 _BETWEEN = "between phases"
 _REQUESTS = "requests"
@@ -74,7 +76,8 @@ def charts_of(
     wanted = set(times)
     for series in result.timeline:
         points = [pair for pair in zip(series.x, series.values, strict=True) if pair[0] in wanted]
-        if points and (metrics is None or series.metric in metrics):
+        can_be_drawn = all(abs(number) < _LARGEST for pair in points for number in pair)
+        if points and can_be_drawn and (metrics is None or series.metric in metrics):
             x, y = zip(*points, strict=True)
             findings = [one for one in result.findings if one.metric == series.metric]
             yield Chart(

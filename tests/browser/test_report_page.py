@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_memguard.core import document
 from pytest_memguard.core.compare import compare
 from pytest_memguard.core.values import RunResult
 from pytest_memguard.renderers import html
@@ -119,6 +120,45 @@ def test_a_comparison_is_drawn(opened: Opened, sample: RunResult) -> None:
 
     assert tab.complaints() == []
     assert tab.run("document.querySelectorAll('#r1 .key .before').length") == 2
+
+
+@pytest.fixture
+def watched() -> RunResult:
+    """Return services and a process that were watched over time."""
+    path = Path(__file__).parents[1] / "renderers" / "watched.json"
+    return document.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_timeline_is_drawn_and_read_with_the_keyboard(opened: Opened, watched: RunResult) -> None:
+    """Each metric of a service is drawn over its seconds; keys read it, also where it was read more rarely."""
+    tab = opened(html.render(watched))
+    see(tab, ".service figure:nth-of-type(5)")
+    tab.until("document.querySelectorAll('.service figure.drawn canvas').length >= 6")
+    texts = []
+    for number, keys in ((1, ("ArrowRight", "End")), (5, ("Home", "ArrowRight", "End"))):
+        tab.run(f"document.querySelector('.service figure:nth-of-type({number}) .plot').focus()")
+        for key in keys:
+            tab.key(key)
+            texts.append(tab.run(f"document.querySelector('.service figure:nth-of-type({number}) output').textContent"))
+
+    assert texts == [
+        "at 0 s: 200000 blocks of Python memory",
+        "at 20 s: 205000 blocks of Python memory",
+        "at 0 s: 30.00 MiB memory of its own",
+        "",
+        "at 20 s: 31.46 MiB memory of its own",
+    ]
+    assert tab.complaints() == []
+
+
+def test_a_timeline_without_scripts(opened: Opened, watched: RunResult) -> None:
+    """Without a script each series is drawn in the page, its limits and its numbers below it."""
+    tab = opened(html.render(watched), scripts=False)
+    tall = ".filter(one => one.getBoundingClientRect().height > 50).length"
+
+    assert tab.run(f"[...document.querySelectorAll('.service figure > svg')]{tall}") == 14
+    assert tab.run("document.querySelectorAll('.service .readings tbody tr').length") > 60
+    assert tab.run("document.querySelector('.limits .broken').cells[1].textContent").strip() == "not kept"
 
 
 def test_a_link_leads_to_its_section(opened: Opened, large: RunResult) -> None:
@@ -244,7 +284,7 @@ def test_the_selector_shows_one_document(opened: Opened, sample: RunResult) -> N
     assert states == [[False, True], [True, False], [False, False], [False, True], [True, False]]
 
 
-def test_a_narrow_screen(opened: Opened, sample: RunResult) -> None:
+def test_a_narrow_screen(opened: Opened, sample: RunResult, watched: RunResult) -> None:
     """On a telephone nothing but tables is wider than the screen, and those are scrolled by themselves."""
     tab = opened(html.pages([("a.json", sample), ("b.json", sample)]))
     tab.say("Emulation.setDeviceMetricsOverride", width=360, height=800, deviceScaleFactor=1, mobile=False)
@@ -268,7 +308,7 @@ def test_hostile_names_run_nothing(opened: Opened, hostile: RunResult) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessibility(opened: Opened, sample: RunResult, scheme: str) -> None:
+def test_accessibility(opened: Opened, sample: RunResult, watched: RunResult, scheme: str) -> None:
     """
     Axe-core finds no serious fault.
 
@@ -276,8 +316,9 @@ def test_accessibility(opened: Opened, sample: RunResult, scheme: str) -> None:
     """
     named = os.environ.get("AXE_CORE")
     axe = Path(named) if named else resources.files("axe_core_python") / "axe.min.js"
-    tab = opened(html.pages([("a.json", sample), ("b.json", sample)]), scheme=scheme)
-    for selector in ("figure", ".all", "footer"):
+    tab = opened(html.pages([("a.json", sample), ("b.json", watched)]), scheme=scheme)
+    tab.run("(s => { s.value = 'all'; s.onchange(); })(document.getElementById('choose'))")
+    for selector in ("figure", ".service", ".all", "footer"):
         see(tab, selector)
     tab.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     tab.run(axe.read_text(encoding="utf-8") + ";0")

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from pytest_memguard.core.causes import causes, cheapest, expected_loss, loss_of, rate_of
+from pytest_memguard.core.causes import causes, cheapest, expected_loss, growth_of, loss_of, rate_of
 from pytest_memguard.core.fingerprint import of_finding
 from pytest_memguard.core.units import Unit
 from pytest_memguard.core.values import (
@@ -185,6 +185,37 @@ def test_only_tests_can_be_repeated_by_their_id() -> None:
 
     assert without.reproducer == ""
     assert quoted.reproducer == "pytest 'test_shop.py::test_a[x y]' --memguard"
+
+
+def test_tests_and_services_with_one_cause() -> None:
+    """Growth a run and growth a request do not add up: the tests tell it, and all of them are named."""
+    service = replace(result("shop", grown(HEAP, 500.0)), kind="scenario", id="shop", file="shop.toml")
+    (cause,) = causes([service, result("test_a", grown(HEAP, 100.0)), result("test_b", grown(HEAP, 20.0))])
+
+    assert (cause.x_unit, cause.growth) == ("run", ((HEAP, 120.0),))
+    assert cause.results == ("shop", "test_shop.py::test_a", "test_shop.py::test_b")
+    assert cause.loss_bytes == 60.0
+
+
+def test_processes_of_one_service_add_up() -> None:
+    """Two workers that leak the same lose both amounts with each request."""
+    service = replace(result("shop", grown(HEAP, 500.0), grown(HEAP, 300.0)), kind="scenario", file="a b.toml")
+    (cause,) = causes([service])
+
+    assert (cause.x_unit, cause.growth, cause.loss_bytes) == ("request", ((HEAP, 800.0),), 400.0)
+    assert cause.reproducer == "memguard soak 'a b.toml'"
+    assert growth_of(service) == ((HEAP, 800.0),)
+
+
+def test_rates_of_what_has_no_slope() -> None:
+    """Growth that came too rarely for a slope is its mean over the runs, the requests or the seconds."""
+    late = replace(grown(HEAP, 0.0), total=900.0)
+    test = result("test_a", late)
+
+    assert rate_of(late, test) == 100.0
+    assert rate_of(late, replace(test, kind="scenario")) == 90.0
+    assert rate_of(late, replace(test, kind="scenario", runs=0, duration_s=450.0)) == 2.0
+    assert rate_of(late, replace(test, kind="process", duration_s=450.0)) == 2.0
 
 
 def test_loss() -> None:

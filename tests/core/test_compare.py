@@ -17,6 +17,7 @@ from pytest_memguard.core.values import (
     FDS,
     HEAP,
     RSS,
+    USS,
     Change,
     Comparison,
     Estimate,
@@ -27,6 +28,7 @@ from pytest_memguard.core.values import (
     Phase,
     Readings,
     RunResult,
+    Series,
     Shape,
     SubjectResult,
     Trend,
@@ -287,6 +289,36 @@ def test_footprint(values: tuple[int, ...], kind: str) -> None:
     changes = compare(before, run(process(*(value * mib for value in values)))).changes
 
     assert "".join(change.kind for change in changes) == kind
+
+
+def test_footprint_over_time() -> None:
+    """What was watched over time is compared as well, by the memory that is its own where both have that."""
+    mib = 2.0**20
+    before, after = (
+        replace(
+            clean("serve"),
+            kind="scenario",
+            readings=None,
+            timeline=(Series(RSS, (0.0, 1.0), (90 * mib,) * 2, "second"), Series(USS, (0.5,), (own * mib,), "second")),
+        )
+        for own in (20, 30)
+    )
+
+    (change,) = compare(run(before), run(after)).changes
+
+    assert (change.kind, change.metric, change.before, change.after) == ("worse", USS, 20 * mib, 30 * mib)
+    assert change.text == "footprint of test_shop.py::serve"
+
+
+def test_what_growth_is_counted_over() -> None:
+    """A leak of a service is told a request, one of a process a second; in the document only where it is no run."""
+    of = {"scenario": "request", "process": "second", "test": "run"}
+    for kind, x_unit in of.items():
+        (change,) = compare(run(clean("other")), run(replace(result("test_a", grown(7)), kind=kind))).changes
+
+        assert change.x_unit == x_unit
+    changes = to_dict(compare(run(clean("a")), run(replace(result("test_a", grown(7)), kind="process"))))["changes"]
+    assert changes[0]["x_unit"] == "second"
 
 
 def test_footprint_unread() -> None:

@@ -406,6 +406,15 @@ def test_a_timeline_is_no_reading_of_runs() -> None:
     assert back.readings is None
 
 
+def test_what_a_cause_is_counted_over() -> None:
+    """Growth of a service is told over its requests, and the document says so; over runs it need not."""
+    service = to_dict(session(example(kind="scenario")))["causes"][0]
+
+    assert service["x_unit"] == "request"
+    assert "x_unit" not in to_dict(session(example()))["causes"][0]
+    Draft202012Validator(closed(DESCRIBED)).validate(to_dict(session(example(kind="scenario"))))
+
+
 # -- what it says ----------------------------------------------------------------------------------------------------
 
 
