@@ -214,8 +214,9 @@ def _list(section: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < _LARGEST else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) >= _LARGEST:
+        return None
+    return float(value)
 
 
 def _phases(section: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
