@@ -26,6 +26,8 @@ __all__ = [
 
 #: In pytest's root folder; named here because every session looks for it, and few have to read it.
 ACCEPTED_FILE = "memguard-accepted.toml"
+#: A table of its own below ``[tool.memguard]``: ``memguard soak`` reads and checks it.
+_SCENARIOS = "scenario"
 CHECKS = ("marked", "all", "off")
 MODES = ("quick", "standard", "deep", "native")
 FAIL_ON = ("leak", "growing", "new", "never")
@@ -118,10 +120,11 @@ def layer(  # noqa: PLR0913 - one argument a layer, all by name
 
 def _from_pyproject(table: Mapping[str, object], path: Path | None) -> dict[str, _Given]:
     place = path.name if path else "pyproject.toml"
-    for key in table:
+    named = {key: value for key, value in table.items() if key != _SCENARIOS}
+    for key in named:
         if key not in FILE_KEYS:
             raise ConfigError(f"{place}: tool.memguard.{key} {_not_a_setting(key)}")
-    return {key: _checked(key, value, f"{place}: tool.memguard.{key}") for key, value in table.items()}
+    return {key: _checked(key, value, f"{place}: tool.memguard.{key}") for key, value in named.items()}
 
 
 def _from_ini(ini: Mapping[str, str], path: Path | None, overridden: Collection[str]) -> dict[str, _Given]:

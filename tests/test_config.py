@@ -834,3 +834,10 @@ def test_the_options_import_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (run.stdout.strip(), run.stderr) == ("set()", "")
+
+
+def test_scenarios_are_no_settings_of_a_session() -> None:
+    """What ``memguard soak`` reads below the same table is left to it."""
+    settings = layered(pyproject={"mode": "deep", "scenario": {"shop": {"service": {"command": "serve"}}}})
+
+    assert settings.mode == "deep"
