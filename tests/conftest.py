@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from array import array
+from collections.abc import Iterator
 from dataclasses import replace
 
 import hypothesis
@@ -54,11 +55,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _older_heap_rests() -> None:
-    """Keep what thousands of tests and the files before have left out of the collections of a file's tests."""
+@pytest.fixture(scope="module")
+def collected() -> None:
+    """Free what the files before have left, before a file whose tests freeze the heap."""
     gc.collect()
+
+
+@pytest.fixture
+def older_heap_rests(collected: None) -> Iterator[None]:
+    """Keep the heap of all tests, which is large, out of the collections that a test makes."""
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def _readings(blocks: int = 7, heap: int = 1100) -> Readings:

@@ -48,7 +48,6 @@ class Phoenix:
 @pytest.fixture(autouse=True)
 def _no_collections_of_its_own() -> Iterator[None]:
     gc.collect()
-    gc.freeze()  # all that is not of this test
     gc.disable()
     Phoenix.born = 0
     yield

@@ -84,7 +84,6 @@ def _nothing_else_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     # The machine under the tests may be busy: what it does must not make their subjects racy.
     monkeypatch.setattr(watch, "_voluntary_switches", lambda: 0)
     # The heap of all tests is large and no subject's: where it stays frozen, a collection of the "whole" heap is quick.
-    gc.freeze()
     monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 

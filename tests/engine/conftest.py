@@ -1,0 +1,10 @@
+"""Tests that collect at every run."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _collections_are_quick(older_heap_rests: None) -> None:
+    pass
