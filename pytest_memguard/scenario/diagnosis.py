@@ -22,6 +22,8 @@ _ASKED = 100
 _LEAST_COUNT, _LEAST_BYTES = 0.25, 16.0
 #: Whatever leaks brings some of these with it; what is said of them says nothing.
 _COMMON = frozenset({"builtins.dict", "builtins.list", "builtins.tuple", "builtins.cell", "builtins.set"})
+#: Classes and weak sets bring these, whatever leaks; their holder is a cache of the interpreter.
+_REFERENCE = "weakref.ReferenceType"
 #: Who looks is not what is looked for.
 _OWN = ("tracemalloc.", "pytest_memguard.agent.")
 _PATH_S = 3.0
@@ -118,13 +120,22 @@ def _types(rows: Sequence[Mapping[str, Any]], requests: float) -> Iterator[TypeG
         for row in rows
         if row["count"] / requests >= _LEAST_COUNT and not str(row["type"]).startswith(_OWN)
     ]
-    found.sort(key=lambda one: (one.type.startswith("builtins."), one.type in _COMMON, -one.count_per_run))
+    found.sort(key=lambda one: (_rank(one.type), -one.count_per_run))
     yield from found[:_MOST]
+
+
+def _rank(kind: str) -> int:
+    """Return how little a type tells: one of a module tells most, a weak reference next to nothing."""
+    if kind == _REFERENCE:
+        return 3
+    if kind in _COMMON:
+        return 2
+    return 1 if kind.startswith("builtins.") else 0
 
 
 def _paths(client: Client, types: Sequence[TypeGrowth]) -> Iterator[RetentionPath]:
     """Yield the path to an object of the type that tells most."""
-    for one in types[:2]:
+    for one in [one for one in types if one.type != _REFERENCE][:2]:
         found = client.call("path", type=one.type, budget_s=_PATH_S)
         hops = tuple(_hop(text) for text in found["hops"])
         if hops:

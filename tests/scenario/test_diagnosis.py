@@ -58,6 +58,23 @@ def test_types_of_users_first() -> None:
     assert [one.type for one in finished(types={"rows": rows}).types] == ["shop.Session", "builtins.dict"]
 
 
+def test_weak_references_last() -> None:
+    """A weak reference comes after all else, as every class brings some."""
+    rows = [row("weakref.ReferenceType", 900), row("builtins.dict", 500), row("builtins.bytes", 100)]
+    types = [*rows, row("shop.Session", 50)]
+
+    assert [one.type for one in finished(types={"rows": types}).types] == [
+        "shop.Session", "builtins.bytes", "builtins.dict", "weakref.ReferenceType",
+    ]  # fmt: skip
+
+
+def test_no_path_to_weak_reference() -> None:
+    """Who holds a weak reference is not told: it is a cache of the interpreter."""
+    hops = ["class collections.abc.Iterable", ".?: weakref.ReferenceType"]
+
+    assert finished(types={"rows": [row("weakref.ReferenceType", 900)]}, path={"hops": hops}).paths == ()
+
+
 @pytest.mark.parametrize(("size", "found"), [(1500, 0), (1600, 1)])
 def test_sites(size: int, found: int) -> None:
     """A place that keeps sixteen bytes a request is told, less is noise."""

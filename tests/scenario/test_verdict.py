@@ -13,6 +13,7 @@ from pytest_memguard.scenario.sampling import Moment
 from pytest_memguard.scenario.verdict import Judged, Says, Settled, judge
 
 N = 100  # readings, ten requests apart
+WARM = 2000  # requests that were completed before them
 Counter = Callable[[float], float]
 
 
@@ -44,12 +45,18 @@ def judged(  # noqa: PLR0913 - one argument a counter
     after: Counter | None = None,
     settled: int = 0,
     n: int = N,
+    begun: float = WARM,
 ) -> Judged:
-    """Judge *n* readings; *after* gives the blocks that are there afterwards, *settled* how many were read between."""
-    moments = [Moment(float(at), at * 10.0, reading(at, blocks, heap, rss, fds)) for at in range(n)]
-    during = [Settled(at * 10.0, reading(at, blocks, heap, rss, fds)) for at in range(0, n, max(1, n // 15))]
-    before = Settled(0.0, reading(0, blocks, heap, rss, fds))
-    end = Settled(n * 10.0, reading(n, after or blocks, heap, rss, fds))
+    """
+    Judge *n* readings.
+
+    *after* gives the blocks that are there afterwards, *settled* how many were read between, *begun* the requests that
+    were completed by the first.
+    """
+    moments = [Moment(float(at), begun + at * 10.0, reading(at, blocks, heap, rss, fds)) for at in range(n)]
+    during = [Settled(begun + at * 10.0, reading(at, blocks, heap, rss, fds)) for at in range(0, n, max(1, n // 15))]
+    before = Settled(begun, reading(0, blocks, heap, rss, fds))
+    end = Settled(begun + n * 10.0, reading(n, after or blocks, heap, rss, fds))
     return judge("it", moments, before, [end], during=during[:settled], unit="request")
 
 
@@ -126,9 +133,9 @@ def swinging(leak: float) -> Counter:
 def test_settled_readings_see_below_the_swing() -> None:
     """Readings behind collections show a leak that swings hide."""
     leak = swinging(8)
-    moments = [Moment(float(at), at * 10.0, reading(at, leak, flat, flat, flat)) for at in range(N)]
+    moments = [Moment(float(at), WARM + at * 10.0, reading(at, leak, flat, flat, flat)) for at in range(N)]
     clean: Counter = lambda at: 8 * at  # noqa: E731 - a counter beside the other
-    settled = [Settled(at * 10.0, reading(at, clean, flat, flat, flat)) for at in range(0, N, 7)]
+    settled = [Settled(WARM + at * 10.0, reading(at, clean, flat, flat, flat)) for at in range(0, N, 7)]
 
     without = judge("it", moments, settled[0], settled[-1:], unit="request")
     behind = judge("it", moments, settled[0], settled[-1:], during=settled, unit="request")
@@ -170,6 +177,84 @@ def test_without_agent() -> None:
     one = judge("it", moments, None, [], unit="request")
 
     assert (one.says, one.growing[0][0]) == (Says.LEAK, RSS)
+
+
+# What a clean http.server had behind collections, 50 requests a second from its start: requests, blocks, heap in KiB.
+_WARMING = (
+    (26, 71736, 3659), (46, 71744, 3658), (66, 71821, 3658), (86, 71845, 3658), (106, 71886, 3659), (126, 71924, 3659),
+    (146, 72000, 3659), (166, 72015, 3659), (186, 72070, 3659), (206, 72106, 3659), (226, 72138, 3659),
+    (245, 72259, 3671), (266, 72200, 3659), (286, 72228, 3659), (307, 72273, 3659),
+)  # fmt: skip
+
+
+def _of_http_server(begun: float) -> Judged:
+    """Judge what a clean http.server read, as if *begun* requests had been before."""
+    read = [
+        ProcessReading(1, 0.0, "python", 40_000_000, heap_bytes=kib * 1024, blocks=blocks)
+        for _, blocks, kib in _WARMING
+    ]
+    settled = [Settled(begun + at, one) for (at, *_), one in zip(_WARMING, read, strict=True)]
+    moments = [Moment(at / 5, begun + at * 10, read[at // 2]) for at in range(30)]
+    return judge("it", moments, settled[0], settled[-1:], during=settled, unit="request")
+
+
+def test_clean_service_warms_up() -> None:
+    """What a service fills in its first 300 requests is no leak, and a run past 2,000 would tell."""
+    one = _of_http_server(begun=0)
+
+    assert one.says is Says.NEEDS_MORE
+    assert one.score <= 50
+    assert one.needs == pytest.approx(1.1 * 2000 / 537)  # 537 blocks came
+    assert one.per_request == {}
+    assert one.reason.endswith("a request, as a service may do in its first 2,000 requests")
+
+
+def test_warm_service_leaks() -> None:
+    """The same readings of a service that has warmed up are a leak."""
+    assert _of_http_server(begun=WARM).says is Says.LEAK
+
+
+@pytest.mark.parametrize(("begun", "says"), [(WARM - 991, Says.NEEDS_MORE), (WARM - 990, Says.LEAK)])
+def test_first_requests(begun: float, says: Says) -> None:
+    """A block a request is a leak once 2,000 requests are over."""
+    assert judged(blocks=lambda at: 10 * at, settled=15, begun=begun).says is says
+
+
+@pytest.mark.parametrize(("total", "says"), [(1950, Says.NEEDS_MORE), (2050, Says.LEAK)])
+def test_more_blocks_than_a_warm_up(total: float, says: Says) -> None:
+    """More than 2,000 blocks are no warm-up, however few requests brought them."""
+    assert judged(blocks=lambda at: total * at / 84, settled=15, begun=0, n=N - 10).says is says
+
+
+@pytest.mark.parametrize(("kib", "says"), [(125, Says.NEEDS_MORE), (131, Says.LEAK)])
+def test_more_heap_than_a_warm_up(kib: float, says: Says) -> None:
+    """Nor are more than 128 KiB of heap."""
+    one = judged(heap=lambda at: kib * 1024 * at / 84, settled=15, begun=0, n=N - 10)
+
+    assert one.says is says
+
+
+@pytest.mark.parametrize(("each", "says"), [(0.4, Says.NEEDS_MORE), (0.5, Says.LEAK)])
+def test_more_descriptors_than_a_pool(each: float, says: Says) -> None:
+    """Forty descriptors may be a pool that fills."""
+    assert judged(fds=lambda at: each * at, settled=15, begun=0).says is says
+
+
+def test_needs_until_it_is_no_warm_up() -> None:
+    """A run tells once more came than a warm-up brings, or the first requests are over."""
+    much = judged(blocks=lambda at: 19 * at, settled=15, begun=0)
+    little = judged(blocks=lambda at: 2 * at, settled=15, begun=0)
+
+    assert much.needs == pytest.approx(1.1 * 2000 / (19 * 90), rel=0.1)
+    assert little.needs == pytest.approx(1.1 * 2000 / 990)
+
+
+def test_sure_growth_leads() -> None:
+    """Beside heap that is a leak for sure, blocks that may be warm-up come second."""
+    one = judged(blocks=lambda at: 10 * at, heap=lambda at: 20480 * at, settled=15, begun=0)
+
+    assert one.says is Says.LEAK
+    assert [metric for metric, _ in one.growing] == [HEAP, BLOCKS]
 
 
 def test_noise() -> None:
