@@ -292,11 +292,11 @@ def _needs(says: Says, leading: Sequence[_Counter], moments: Sequence[Moment]) -
     """Return how many times as long a run would tell: past the first requests, or past what they may fill."""
     if says is not Says.NEEDS_MORE:
         return 1.0
-    if not any(one.may_be_warm_up and one.lasts for one in leading):
+    if not leading[0].may_be_warm_up:
         return 2.0
     begun, done = moments[0].requests, moments[-1].requests
     past = (_FIRST_REQUESTS - begun) / max(1.0, done - begun)
-    return _SPARE * min(past, *(_WARM_UP[one.metric] / one.growth.total for one in leading))
+    return _SPARE * min([past, *(_WARM_UP[one.metric] / one.growth.total for one in leading if one.lasts)])
 
 
 def _score(says: Says, leading: Sequence[_Counter]) -> float:
