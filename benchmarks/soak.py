@@ -90,8 +90,8 @@ def _short(mode: str, folder: Path) -> dict[str, object]:
         "name": f"{mode}, short",
         **({} if mode in _KEEP else {"service": service}),
         "warm_up": {"duration_s": 0.3},
-        "load": {"rate": 150, "duration_s": 2, "connections": 4},
-        "sampling": {"interval_s": 0.05},
+        "load": {"rate": 100, "duration_s": 3, "connections": 4},
+        "sampling": {"interval_s": 0.1},
     }
 
 
