@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import locust.runners
+import locust.stats
 from locust import FastHttpUser, LoadTestShape, constant, constant_throughput, events, task
 
 from pytest_memguard.load.request import Template, cycle  # <- request.py
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SCENARIO: dict[str, Any] = json.loads(os.environ["MEMGUARD_SCENARIO"])  # <- scenario
 
 locust.runners.WORKER_REPORT_INTERVAL = 1.0  # instead of 3 s, so that the counts of a second are those of a second
+locust.stats.CSV_STATS_FLUSH_INTERVAL_SEC = 0  # instead of 5 s, for who reads the counts while the load goes on
 
 _KINDS = (  # by a part of the name or the text of an error, the first that fits
     ("ConnectionRefused", "refused"),

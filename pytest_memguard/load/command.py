@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_memguard.errors import ConfigError, CouldNotRun
 from pytest_memguard.load.processes import output_of, stopped
 from pytest_memguard.load.result import LoadResult, SecondCounts
+from pytest_memguard.load.smooth import Smooth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ class Command:
             raise ConfigError("LoadSpec: url is missing; give the URL of the service")
         self.spec = spec
         self.started = 0
-        self.completed = 0
+        self._completed = Smooth()
         self._count = count or (lambda: 0)
         self._arguments = [_filled(word, spec) for word in spec.command]
         self._seconds: list[SecondCounts] = []
@@ -84,9 +85,15 @@ class Command:
                 why = await self._watch(process, began, on_second, stop or asyncio.Event())
             finally:
                 stopped([process])
+                self._completed.end()
             output = _read(folder / "out.log")
             self._judge(process.returncode, why, folder)
         return self._result(output, started_at, time.monotonic() - began, why)
+
+    @property
+    def completed(self) -> int:
+        """Requests completed until now, or rather until a second or two ago."""
+        return int(self._completed)
 
     @property
     def _name(self) -> str:
@@ -116,7 +123,8 @@ class Command:
             elapsed_s = time.monotonic() - began
             if elapsed_s >= len(self._seconds) + 1:
                 now = self._count()
-                self.started = self.completed = now - base
+                self.started = now - base
+                self._completed.tell(now - base)
                 self._seconds.append(SecondCounts(len(self._seconds), now - before, now - before, 0))
                 before = now
                 if on_second:
@@ -125,7 +133,8 @@ class Command:
                 return "stopped"
             if elapsed_s > longest_s:
                 raise CouldNotRun(f"{self._name} did not end within {longest_s:g} s; is its own duration longer?")
-        self.started = self.completed = self._count() - base
+        self.started = self._count() - base
+        self._completed.tell(self.started)
         return ""
 
     def _judge(self, code: int, why: str, folder: Path) -> None:

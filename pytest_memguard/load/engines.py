@@ -17,9 +17,13 @@ __all__ = ["Engine", "engine"]
 class Engine(Protocol):
     """What sends a load; one object a run."""
 
-    #: Requests that were sent, and that were answered; may be read at any moment.
+    #: Requests that were sent; may be read at any moment.
     started: int
-    completed: int
+
+    @property
+    def completed(self) -> int:
+        """Requests that were answered; may be read at any moment."""
+        ...
 
     async def run(
         self, on_second: Callable[[SecondCounts], object] | None = None, stop: asyncio.Event | None = None

@@ -25,6 +25,7 @@ from pytest_memguard.errors import ConfigError, CouldNotRun
 from pytest_memguard.load.latency import Histogram
 from pytest_memguard.load.processes import finished, output_of, stopped
 from pytest_memguard.load.result import LoadResult, RouteResult, SecondCounts
+from pytest_memguard.load.smooth import Smooth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,10 +97,15 @@ class Swarm:
         self.expected = expect_workers or spec.workers
         self.bind, self.port, self.folder = bind, port, folder
         self.started = 0
-        self.completed = 0
         self.failed = 0
+        self._completed = Smooth()
         self._seconds: list[SecondCounts] = []
         self._check()
+
+    @property
+    def completed(self) -> int:
+        """Requests completed until now, or rather until a second or two ago."""
+        return int(self._completed)
 
     def _check(self) -> None:
         if self.expected < self.spec.workers:
@@ -206,6 +212,7 @@ class Swarm:
             raise CouldNotRun(f"Locust ended with {master.returncode}: {_last_words(folder)}")
         await finished(workers, timeout_s=5.0)
         self._tell(folder, on_second)
+        self._completed.end()
         return told_to_stop
 
     def _tell(self, folder: Path, on_second: Callable[[SecondCounts], object] | None) -> None:
@@ -213,9 +220,10 @@ class Swarm:
         rows = [row for row in _rows(folder / "locust_stats_history.csv") if row.get("Name") == "Aggregated"]
         for row in rows[len(self._seconds) :]:
             ended, failed = int(row["Total Request Count"]), int(row["Total Failure Count"])
-            new = ended - self.completed
+            new = ended - self.started
             counts = SecondCounts(len(self._seconds), new, new, failed - self.failed)
-            self.started = self.completed = ended
+            self.started = ended
+            self._completed.tell(ended)
             self.failed = failed
             self._seconds.append(counts)
             if on_second:
