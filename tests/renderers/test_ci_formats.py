@@ -13,7 +13,6 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import pytest
-import xmlschema
 from jsonschema import Draft4Validator, Draft7Validator
 
 from pytest_memguard import registry, store
@@ -628,6 +627,8 @@ def test_the_shape_of_a_junit_report(run: RunResult) -> None:
 def test_junit_is_valid(run: RunResult) -> None:
     """Every report is valid against the schema of Jenkins' xUnit plugin, but for the properties of a test case."""
     report = re.sub(r"<properties>.*?</properties>|<properties />", "", rendered("junit", run), flags=re.DOTALL)
+
+    import xmlschema  # a third of all objects of a test run
 
     xmlschema.validate(report.partition("?>")[2].strip(), str(SCHEMAS / "junit-10.xsd"))
 
