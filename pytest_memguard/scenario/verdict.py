@@ -207,6 +207,9 @@ def _too_few(moments: Sequence[Moment], unit: str) -> tuple[str, float] | None:
     done = moments[-1].requests - moments[0].requests
     if unit == _REQUEST and done < _REQUESTS:
         return f"{done:g} requests are too few, {_REQUESTS} are needed", _REQUESTS / max(1, done)
+    known = len({moment.requests for moment in moments})
+    if known < WINDOWS:
+        return f"how many requests were completed is known {known} times, {WINDOWS} are needed", WINDOWS / known
     return None
 
 
@@ -218,7 +221,7 @@ def _counter(
         return None
     lowest = _floors(metric, told, unit)
     settled = _told(metric, during)
-    is_settled = len(settled) >= FLOORS_NEEDED and unit == _REQUEST and metric is not RSS
+    is_settled = len({x for x, _ in settled}) >= FLOORS_NEEDED and unit == _REQUEST and metric is not RSS
     if is_settled:
         x, values = zip(*settled, strict=True)
         lowest = Series(metric, x, values, unit)

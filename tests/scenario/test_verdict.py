@@ -170,6 +170,19 @@ def test_too_few_requests() -> None:
     assert (one.says, one.reason) == (Says.NEEDS_MORE, "9.9 requests are too few, 28 are needed")
 
 
+@pytest.mark.parametrize(("every", "says"), [(N // 14, Says.LEAK), (N // 13 + 1, Says.NEEDS_MORE)])
+def test_requests_that_are_seldom_counted(every: int, says: Says) -> None:
+    """A load that tells its requests too seldom proves nothing, neither a leak nor that there is none."""
+    grows: Counter = lambda at: 100 * at  # noqa: E731 - a counter beside the other
+    moments = [
+        Moment(float(at), WARM + at // every * every * 10.0, reading(at, grows, flat, flat, flat)) for at in range(N)
+    ]
+
+    one = judge("it", moments, None, [], unit="request")
+
+    assert one.says is says
+
+
 def test_without_agent() -> None:
     """Of what is no Python, resident memory decides."""
     moments = [Moment(float(at), at * 10.0, ProcessReading(1, 0.0, "nginx", int(1e7 + 1e5 * at))) for at in range(N)]
