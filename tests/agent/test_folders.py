@@ -52,7 +52,9 @@ def test_a_folder_is_removed_with_what_agents_left(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid", "age_s", "stays"), [(os.getpid(), 600, True), (2**22 + 1, 600, False), (2**22 + 1, 30, True)]
+    ("pid", "age_s", "stays"),
+    [(os.getpid(), 600, True), (2**22 + 1, 600, False), (2**22 + 1, 30, True)],
+    ids=["ours", "gone, old", "gone, young"],
 )
 def test_what_killed_processes_left_is_swept(home: Path, pid: int, age_s: float, stays: bool) -> None:  # noqa: FBT001 - a table
     """A folder goes when none of its processes is there any more, and it is not just being made."""
