@@ -35,8 +35,6 @@ OTHER = "(other)"
 _BLOCK_BYTES = 95
 #: A reading takes 1 us, and up to 3 ms in a large heap with holes (mallinfo walks them): it rests 1000 times as long.
 _REST = 1000
-#: And longer, up to 64 times, after requests that ran beside others: these were measured for nothing.
-_LONGEST_REST = 64
 #: How many empty requests are measured to know what measuring itself keeps.
 _EMPTY = 9
 #: Where counting begins: small numbers are objects that exist already, and the empty requests must make theirs.
@@ -170,7 +168,7 @@ class Sampler(Generic[Measured]):
     are measured.
     """
 
-    __slots__ = ("_clock", "_effort", "_events", "_next_s", "_own_bytes", "_read", "_rests", "_sample")
+    __slots__ = ("_clock", "_effort", "_events", "_next_s", "_own_bytes", "_read", "_sample")
 
     def __init__(
         self,
@@ -184,7 +182,6 @@ class Sampler(Generic[Measured]):
         self._clock = clock
         self._effort = effort
         self._events = _MANY
-        self._rests = 1
         self._next_s = 0.0
         self._own_bytes = 0
         self._own_bytes = sorted(self._empty() for _ in range(_EMPTY))[_EMPTY // 2]
@@ -203,19 +200,15 @@ class Sampler(Generic[Measured]):
     def leave(self, sample: Measured | None) -> int | None:
         """Say that a request has ended; return the bytes that it kept, if they could be measured."""
         self._events += 1
-        if sample is None:
+        if sample is None or sample.events + 1 != self._events:
             return None
-        if sample.events + 1 != self._events:
-            self._rests = min(2 * self._rests, _LONGEST_REST)
-            return None
-        self._rests = 1
         began_s = self._effort()
         cost_bytes = self._read() - sample.before - self._own_bytes
         self._rest(began_s)
         return cost_bytes
 
     def _rest(self, began_s: float) -> None:
-        rest_s = (self._effort() - began_s) * _REST * self._rests
+        rest_s = (self._effort() - began_s) * _REST
         self._next_s = max(self._next_s, self._clock()) + rest_s
 
     def _empty(self) -> int:

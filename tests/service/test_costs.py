@@ -108,45 +108,6 @@ def test_rest_also_after_a_reading_in_vain() -> None:
     assert sampler.enter() is None
 
 
-def measured_in_vain(process: _Process, sampler: Sampler[Sample]) -> None:
-    """Measure a request beside which another begins and ends."""
-    process.time_s += 1000
-    sample = sampler.enter()
-    sampler.leave(sampler.enter())
-    assert sampler.leave(sample) is None
-
-
-@pytest.mark.parametrize(("in_vain", "rest_s"), [(0, 1), (1, 2), (3, 8), (6, 64), (9, 64)])
-def test_rests_longer_where_requests_are_never_alone(in_vain: int, rest_s: int) -> None:
-    """Each measurement in vain doubles the rest after the next reading, up to 64 times."""
-    process = _Process()
-    sampler = process.sampler()
-    for _ in range(in_vain):
-        measured_in_vain(process, sampler)
-    process.time_s += 1000
-    sampler.enter()
-
-    process.time_s += rest_s - 0.01
-    assert sampler.enter() is None
-    process.time_s += 0.02
-    assert sampler.enter() is not None
-
-
-def test_rests_as_before_after_a_request_alone() -> None:
-    """One request that was alone ends the longer rests."""
-    process = _Process()
-    sampler = process.sampler()
-    for _ in range(6):
-        measured_in_vain(process, sampler)
-    process.time_s += 1000
-    assert sampler.leave(sampler.enter()) is not None
-    process.time_s += 1000
-    sampler.leave(sampler.enter())
-    process.time_s += 2.001
-
-    assert sampler.enter() is not None
-
-
 @pytest.mark.parametrize(
     "keep",
     [lambda: bytearray(10**6), lambda: [object() for _ in range(10_000)]],
