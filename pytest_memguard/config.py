@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPTED_FILE", "CHECKS", "CI", "EXPLAIN", "FAIL_ON", "FILE_KEYS", "FLAG_KEYS", "KEYS", "MODES", "POLICIES",
-    "Settings", "check_paths", "layer", "nearest", "output_path", "read_pyproject", "read_value", "shown",
+    "Settings", "check_paths", "layer", "nearest", "one_of", "output_path", "read_pyproject", "read_value", "shown",
 ]  # fmt: skip
 
 #: In pytest's root folder; named here because every session looks for it, and few have to read it.
@@ -186,7 +186,9 @@ def _not_a_setting(key: str) -> str:
 # Each reader returns a valid value, or raises ValueError with what is wrong; read_value puts the place before it.
 
 
-def _one_of(names: tuple[str, ...]) -> Callable[[object], str]:
+def one_of(names: tuple[str, ...]) -> Callable[[object], str]:
+    """Return a reader that takes one of *names*, and suggests the nearest for what is none of them."""
+
     def read(value: object) -> str:
         if isinstance(value, str) and value in names:
             return value
@@ -240,19 +242,19 @@ def _save_name(value: object) -> str:
 
 
 _READERS: Mapping[str, Callable[[object], object]] = {
-    "check": _one_of(CHECKS),
-    "mode": _one_of(MODES),
-    "fail_on": _one_of(FAIL_ON),
+    "check": one_of(CHECKS),
+    "mode": one_of(MODES),
+    "fail_on": one_of(FAIL_ON),
     "confidence": _confidence,
-    "policy": _one_of(POLICIES),
+    "policy": one_of(POLICIES),
     "max_runs": _run_count,
     "budget_s": _seconds,
     "json": _file_path,
     "html": _file_path,
     "save": _save_name,
     "baseline": _text,
-    "explain": _one_of(EXPLAIN),
-    "ci": _one_of(CI),
+    "explain": one_of(EXPLAIN),
+    "ci": one_of(CI),
 }
 _NUMBERS = frozenset({"confidence", "max_runs", "budget_s"})
 KEYS = tuple(_READERS)

@@ -17,8 +17,9 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pytest_memguard.config import nearest, shown
+from pytest_memguard.config import nearest, one_of, shown
 from pytest_memguard.errors import ConfigError
+from pytest_memguard.load.readers import flag, number, whole
 from pytest_memguard.load.request import Template
 
 if TYPE_CHECKING:
@@ -232,41 +233,6 @@ def _with_json(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], .
 # Each reader returns a valid value, or raises ValueError with what is wrong; a text that starts with "[" names a part.
 
 
-def _number(low: float, high: float, *, or_low: bool = False) -> Callable[[object], float]:
-    def read(value: object) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            at_least = value >= low if or_low else value > low
-            if at_least and value <= high:
-                return float(value)
-        raise ValueError(f"is not a number {'of' if or_low else 'above'} {low:g} {'or more, ' * or_low}up to {high:g}")
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise ValueError(f"is not a whole number from {low} to {high}")
-
-    return read
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("is neither true nor false")
-
-
-def _one_of(names: tuple[str, ...]) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if isinstance(value, str) and value in names:
-            return value
-        raise ValueError(f"is none of {', '.join(map(repr, names))}{nearest(value, names)}")
-
-    return read
-
-
 def _url(value: object) -> str:
     if value == "":
         return ""
@@ -331,7 +297,7 @@ def _text(value: object) -> str:
 
 def _statuses(value: object) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
-        return tuple(map(_whole(100, 599), value))
+        return tuple(map(whole(100, 599), value))
     raise ValueError("is not a list of statuses, as in [200, 404]")
 
 
@@ -343,8 +309,8 @@ def _command(value: object) -> tuple[str, ...]:
 
 _ROUTE_READERS: Mapping[str, Callable[[object], Any]] = {
     "path": _path,
-    "method": _one_of(_METHODS),
-    "weight": _number(0, _HEAVIEST),
+    "method": one_of(_METHODS),
+    "weight": number(0, _HEAVIEST),
     "name": _text,
     "headers": _headers,
     "body": _body,
@@ -392,21 +358,21 @@ def _route(entry: object, where: str) -> Route:
 _READERS: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
     "routes": _routes,
-    "rate": _number(0, _HIGHEST_RATE),
-    "connections": _whole(1, _MOST_CONNECTIONS),
-    "duration_s": _number(0, _LONGEST_S),
-    "ramp_up_s": _number(0, _LONGEST_S, or_low=True),
-    "requests": _whole(1, sys.maxsize),
+    "rate": number(0, _HIGHEST_RATE),
+    "connections": whole(1, _MOST_CONNECTIONS),
+    "duration_s": number(0, _LONGEST_S),
+    "ramp_up_s": number(0, _LONGEST_S, or_low=True),
+    "requests": whole(1, sys.maxsize),
     "headers": _headers,
     "body": _body,
-    "method": _one_of(_METHODS),
-    "timeout_s": _number(0, _LONGEST_S),
-    "keep_alive": _flag,
-    "verify_tls": _flag,
-    "redirects": _whole(0, 100),
-    "engine": _one_of(ENGINES),
+    "method": one_of(_METHODS),
+    "timeout_s": number(0, _LONGEST_S),
+    "keep_alive": flag,
+    "verify_tls": flag,
+    "redirects": whole(0, 100),
+    "engine": one_of(ENGINES),
     "locust": _text,
-    "workers": _whole(1, _MOST_WORKERS),
+    "workers": whole(1, _MOST_WORKERS),
     "command": _command,
 }
 KEYS = tuple(_READERS)

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.config import nearest, shown
+from pytest_memguard.config import nearest, one_of, shown
 from pytest_memguard.core.toml import parse
 from pytest_memguard.core.units import parse_size
 from pytest_memguard.errors import ConfigError
 from pytest_memguard.load.profile import LoadSpec
+from pytest_memguard.load.readers import flag, whole
 from pytest_memguard.scenario import monitor_json, thresholds
 from pytest_memguard.scenario.placeholders import Unset, filled
 from pytest_memguard.scenario.places import json_lines, line_of, toml_lines
@@ -384,30 +385,6 @@ def _seconds(low: float, *, or_low: bool = False) -> Callable[[object], float]:
     return read
 
 
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise ValueError(f"is not a whole number from {low} to {high}")
-
-    return read
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("is neither true nor false")
-
-
-def _one_of(names: tuple[str, ...]) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if isinstance(value, str) and value in names:
-            return value
-        raise ValueError(f"is none of {', '.join(map(repr, names))}{nearest(value, names)}")
-
-    return read
-
-
 _UNFIT = frozenset('<>:"/\\|?*')
 _LONGEST_NAME = 100
 
@@ -484,13 +461,13 @@ _SERVICE_READERS: Mapping[str, Callable[[object], Any]] = {
     "ready_timeout_s": _seconds(0),
     "memory_limit": _size,
     "stop_timeout_s": _seconds(0, or_low=True),
-    "agent": _flag,
+    "agent": flag,
 }
 _PHASE_READERS: Mapping[str, Mapping[str, Callable[[object], Any]]] = {
     "idle": {"duration_s": _seconds(0, or_low=True)},
     "warm_up": {"duration_s": _seconds(0, or_low=True)},
-    "cool_down": {"duration_s": _seconds(0, or_low=True), "trim": _flag},
-    "sampling": {"interval_s": _seconds(0.02, or_low=True), "collect": _flag},
+    "cool_down": {"duration_s": _seconds(0, or_low=True), "trim": flag},
+    "sampling": {"interval_s": _seconds(0.02, or_low=True), "collect": flag},
 }
 _FIELDS = {
     ("idle", "duration_s"): "idle_s",
@@ -498,13 +475,13 @@ _FIELDS = {
     ("cool_down", "duration_s"): "cool_down_s",
 }
 _DIAGNOSE_READERS: Mapping[str, Callable[[object], Any]] = {
-    "when": _one_of(DIAGNOSE),
+    "when": one_of(DIAGNOSE),
     "duration_s": _seconds(0),
-    "frames": _whole(1, 64),
+    "frames": whole(1, 64),
 }
 _THRESHOLD_READERS: Mapping[str, Callable[[object], Any]] = {
     "limits": _list,
-    "abort": _flag,
+    "abort": flag,
     "abort_after_s": _seconds(0, or_low=True),
 }
 _LIMIT_READERS: Mapping[str, Callable[[object], Any]] = {
