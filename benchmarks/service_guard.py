@@ -140,7 +140,7 @@ def print_memory_and_cpu(readings: dict[str, list[dict[str, float]]]) -> None:
 
 def print_shedding(rounds: list[dict[str, list[float]]]) -> None:
     """Print how late the first request is turned away, and how fast."""
-    slowest = max(float(one["intervals"]) for one in rounds)  # type: ignore[arg-type]
+    slowest = max(float(one["intervals"]) for one in rounds)  # type: ignore[arg-type] # rows of figures and words
     answer = median(seconds for one in rounds for seconds in one["answers"])
     print(f"shedding begins after {slowest:.2f} intervals at most, {judged(slowest, SHED_TARGET)} ({SHED_TARGET:.0f})")
     print(f"an answer 503 takes {answer * 1e6:.0f} us at the median, {judged(answer, ANSWER_TARGET)} (1 ms)")

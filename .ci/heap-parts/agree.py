@@ -19,7 +19,7 @@ MEMLAB_FINDS = 0.9
 SIZES_DIFFER = 0.1
 
 
-def main(logins: int, memguard: dict, devtools: dict, memlab: str) -> None:  # type: ignore[type-arg]
+def main(logins: int, memguard: dict, devtools: dict, memlab: str) -> None:  # type: ignore[type-arg] # JSON
     """Print what each of them says, and fail where they differ."""
     ours = next(row for row in memguard["types"] if row["type"] == LEAK)
     theirs = next(row for row in devtools["grown"] if row["name"] == LEAK)

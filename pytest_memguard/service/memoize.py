@@ -93,7 +93,7 @@ class _Method:
 
     def __init__(self, function: FunctionType, plain: FunctionType, method: FunctionType) -> None:
         functools.update_wrapper(self, function)
-        self.cache: BoundedCache = method.cache  # type: ignore[attr-defined]
+        self.cache: BoundedCache = method.cache  # type: ignore[attr-defined] # set by the decorator
         self._plain = plain
         self._method = method
 

@@ -87,12 +87,12 @@ def _referents(one: object) -> tuple[Iterable[Any], float]:
     if issubclass(kind, _DOORS):
         return (), 1.0
     if kind in (list, tuple, dict, set, frozenset, deque):
-        length = len(one)  # type: ignore[arg-type]
+        length = len(one)  # type: ignore[arg-type] # a container by its type
         if length > _LARGE:
             sample = _sample(one, length)
             return sample, length / (len(sample) / (2 if kind is dict else 1) or 1)
     if issubclass(kind, dict):  # of a dictionary with text for keys, the collector does not know the keys
-        return [*dict.copy(one), *gc.get_referents(one)], 1.0  # type: ignore[arg-type]
+        return [*dict.copy(one), *gc.get_referents(one)], 1.0  # type: ignore[arg-type] # a dict by its type
     return gc.get_referents(one), 1.0
 
 

@@ -249,7 +249,7 @@ class Plain:
 @pytest.mark.parametrize("kind", [Slotted, Plain])
 def test_a_path_names_attributes(ask: Callable[..., Any], kind: type[Slotted | Plain]) -> None:
     """The attribute of an instance is named, be it a slot or not."""
-    KEPT.append(kind(Parcel()))  # type: ignore[arg-type]
+    KEPT.append(kind(Parcel()))  # type: ignore[arg-type] # either kind
     found = ask("path", type=name_of(Parcel))
 
     assert found["hops"][-1] == f".inside: {name_of(Parcel)}"
@@ -262,7 +262,7 @@ def test_a_path_through_a_closure(ask: Callable[..., Any]) -> None:
         inside = Parcel()
         return lambda: inside
 
-    KEPT.append(make())  # type: ignore[arg-type]
+    KEPT.append(make())  # type: ignore[arg-type] # whatever it makes
     found = ask("path", type=name_of(Parcel))
 
     assert found["hops"][-1] == f".cell_contents: {name_of(Parcel)}"

@@ -109,7 +109,7 @@ def test_more_workers_here_than_are_expected() -> None:
 
 def test_the_file_is_whole_in_itself() -> None:
     """What Locust gets needs neither this package nor a second file, whatever is in the scenario."""
-    spec = LoadSpec("http://h", routes=({"path": "/", "body": 'it\'s \\n "quoted"'},))  # type: ignore[arg-type]
+    spec = LoadSpec("http://h", routes=({"path": "/", "body": 'it\'s \\n "quoted"'},))  # type: ignore[arg-type] # as a file has it
     text = locustfile(spec)
 
     compile(text, "locustfile.py", "exec")
