@@ -49,6 +49,8 @@ _STAYS = 0.5
 _SUSPECT = 20.0
 #: What must stay a request, without evidence of how it came, to be worth one.
 _SUSPECT_RATE: Mapping[Metric, float] = {BLOCKS: 0.5, HEAP: 32.0}
+#: A line whose slope is known so well is a random walk in one run of fifty at most.
+_EVEN = 0.7
 #: What a settled reading that confirms the growth is worth: by chance one in twenty does.
 _CONFIRMED = 20.0
 #: Of services that grow for no reason we know, so many leak; as for marked tests.
@@ -283,8 +285,10 @@ def _is_suspect(one: _Counter) -> bool:
         return False
     if one.matters and one.growth.evidence >= _SUSPECT:
         return True
-    # Floors of what swings say little; what stayed for each request says that it must be looked at for longer.
-    return not one.is_settled and one.stayed is not None and one.stayed >= _SUSPECT_RATE.get(one.metric, inf)
+    # Floors of what swings say little, and so do readings that a busy machine put close together; what stayed for
+    # each request says that it must be looked at for longer.
+    is_even = one.matters and one.slope is not None and one.slope.low >= _EVEN * one.slope.point > 0
+    return (is_even or not one.is_settled) and one.stayed is not None and one.stayed >= _SUSPECT_RATE.get(one.metric, inf)
 
 
 def _per_request(counters: Sequence[_Counter]) -> dict[Metric, float]:

@@ -42,7 +42,7 @@ def soaked(outcome: Outcome) -> SoakResult:
 
 
 class _Hurried:
-    """A service of the demo, read four times as often over a fifth of the time."""
+    """A service of the demo, read four times as often over half of the time."""
 
     def __init__(self, service: demo._Service) -> None:
         self.name = service.name
@@ -51,7 +51,7 @@ class _Hurried:
     def scenario(self, seconds: float) -> dict[str, Any]:
         """Return its scenario."""
         hurried = {"warm_up": {"duration_s": 0.5}, "diagnose": {"duration_s": 0.5}, "sampling": {"interval_s": 0.05}}
-        return {**self._service.scenario(seconds / 5), **hurried}
+        return {**self._service.scenario(seconds / 2), **hurried}
 
 
 @pytest.fixture

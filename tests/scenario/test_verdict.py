@@ -144,6 +144,26 @@ def test_settled_readings_see_below_the_swing() -> None:
     assert behind.says is Says.LEAK
 
 
+# Requests and blocks of a leak of 8 blocks a request, read behind collections while its machine stood still again and
+# again: readings come close together, and noise undoes the order of these.
+_STALLED = (
+    (90, 186562), (146, 187573), (182, 187873), (183, 187925), (209, 187698), (289, 188684), (289, 188680),
+    (300, 188537), (378, 189498), (379, 189479), (389, 189312),
+)  # fmt: skip
+
+
+def test_stalled_machine_hides_no_leak() -> None:
+    """Readings whose line rises ask for a longer run where their order tells nothing: they are not called clean."""
+    settled = [
+        Settled(WARM + at, ProcessReading(1, 0.0, "python", 40_000_000, blocks=blocks)) for at, blocks in _STALLED
+    ]
+    moments = [Moment(at / 5, WARM + 90 + at * 10, settled[at // 3].reading) for at in range(30)]
+    one = judge("it", moments, settled[0], settled[-1:], during=settled, unit="request")
+
+    assert (one.says, one.needs) == (Says.NEEDS_MORE, 2.0)
+    assert "which is too uneven for a verdict" in one.reason
+
+
 @pytest.mark.parametrize(("per_request", "says"), [(0.45, Says.CLEAN), (0.55, Says.NEEDS_MORE)])
 def test_suspect(per_request: float, says: Says) -> None:
     """Where only the two ends were read well, half a block a request asks for a longer run."""
