@@ -288,7 +288,9 @@ def _is_suspect(one: _Counter) -> bool:
     # Floors of what swings say little, and so do readings that a busy machine put close together; what stayed for
     # each request says that it must be looked at for longer.
     is_even = one.matters and one.slope is not None and one.slope.low >= _EVEN * one.slope.point > 0
-    return (is_even or not one.is_settled) and one.stayed is not None and one.stayed >= _SUSPECT_RATE.get(one.metric, inf)
+    if one.stayed is None or (one.is_settled and not is_even):
+        return False
+    return one.stayed >= _SUSPECT_RATE.get(one.metric, inf)
 
 
 def _per_request(counters: Sequence[_Counter]) -> dict[Metric, float]:
