@@ -16,6 +16,8 @@ __all__ = ["Children", "Descriptors", "PrivateMemory", "ResidentMemory", "StatMe
 _STATM = "/proc/self/statm"
 _FD = "/proc/self/fd"
 _TASK = "/proc/self/task"
+# Most that is asked of a file of /proc at once.
+_CHUNK = 1 << 16
 
 
 def _psutil_process() -> Any:  # noqa: ANN401 - psutil comes without types
@@ -137,8 +139,19 @@ class Children:
         total = 0
         for thread in threads:
             try:
-                with open(f"{_TASK}/{thread}/children", "rb") as listing:  # noqa: PTH123 - no Path objects in a reading
-                    total += len(listing.read().split())
+                total += len(_read(f"{_TASK}/{thread}/children").split())
             except OSError:
                 continue
         return total
+
+
+def _read(path: str) -> bytes:
+    """Return what is in a file of ``/proc``, with half the system calls of ``open``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while more := os.read(descriptor, _CHUNK):
+            text += more
+        return text
+    finally:
+        os.close(descriptor)
