@@ -211,10 +211,10 @@ def test_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
-def watch(*arguments: str, program: str, seconds: float = 1.6) -> subprocess.CompletedProcess[str]:
+def watch(*arguments: str, program: str, seconds: float = 2.0) -> subprocess.CompletedProcess[str]:
     """Run ``memguard monitor`` over *program*."""
     return subprocess.run(
-        [*MEMGUARD, "monitor", "-i", "0.1", "-d", str(seconds), "-w", "0.3", *arguments,
+        [*MEMGUARD, "monitor", "-i", "0.05", "-d", str(seconds), "-w", "0.3", *arguments,
          "--", sys.executable, "-c", program],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_leaky_command(tmp_path: Path, home: Path) -> None:
     assert (result.kind, result.verdict.level) == ("process", Level.LEAK)
     assert result.findings[0].metric == BLOCKS
     assert "leak, " in done.stdout
-    assert len((tmp_path / "run.log").read_text().splitlines()) == pytest.approx(19, abs=6)
+    assert 15 <= len((tmp_path / "run.log").read_text().splitlines()) <= 50  # one a reading, and a title
     assert list(home.glob("memguard-*/*")) == []
 
 
