@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard import __version__
 from pytest_memguard.agent.counters import read_counters, trim_heap
+from pytest_memguard.agent.paths import Lengths, find_path
 from pytest_memguard.errors import CouldNotRun
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Answer = dict[str, Any]
 def commands(folder: str) -> dict[str, Callable[[Request], Answer]]:
     """Return the commands by name; *folder* is where files go."""
     tracing = _Tracing()
-    types = _Remembered()
+    types = _Types()
     sites = _Remembered()
     snapshots = itertools.count(1)
     return {
@@ -48,8 +49,8 @@ def commands(folder: str) -> dict[str, Callable[[Request], Answer]]:
         "trim": lambda _: {"released": trim_heap()},
         "trace": tracing.switch,
         "sites": lambda request: _sites(request, sites),
-        "types": lambda request: _types(request, types),
-        "path": _path,
+        "types": types.answer,
+        "path": lambda request: _path(request, types.lengths),
         "snapshot": lambda request: _snapshot(request, f"{folder}/{os.getpid()}-{next(snapshots)}"),
     }
 
@@ -185,24 +186,33 @@ def _frames(traceback: tracemalloc.Traceback) -> tuple[tuple[str, int], ...]:
 # -- objects ---------------------------------------------------------------------------------------------------------
 
 
-def _types(request: Request, remembered: _Remembered) -> Answer:
-    """Count the objects that the collector tracks, with their own sizes."""
-    objects = gc.get_objects()
-    counts: Counter[type] = Counter()
-    sizes: Counter[type] = Counter()
-    for one in objects:
-        kind = type(one)
-        counts[kind] += 1
-        sizes[kind] += _size(one)
-    total = len(objects)
-    del objects
-    now: dict[Hashable, tuple[int, int]] = {}
-    for kind, count in counts.items():
-        name = _name(kind)
-        size, before = now.get(name, (0, 0))
-        now[name] = (size + sizes[kind], before + count)
-    rows = remembered.ranked(now, request)
-    return {"rows": [{"type": key, "bytes": size, "count": count} for key, size, count in rows], "total": total}
+class _Types:
+    """Counts the objects that the collector tracks, with their own sizes; remembers how long containers are."""
+
+    def __init__(self) -> None:
+        self._remembered = _Remembered()
+        self.lengths = Lengths()
+
+    def answer(self, request: Request) -> Answer:
+        """Return the types that have most."""
+        objects = gc.get_objects()
+        counts: Counter[type] = Counter()
+        sizes: Counter[type] = Counter()
+        for one in objects:
+            kind = type(one)
+            counts[kind] += 1
+            sizes[kind] += _size(one)
+        total = len(objects)
+        if _flag(request, "remember"):
+            self.lengths.remember(objects)
+        del objects
+        now: dict[Hashable, tuple[int, int]] = {}
+        for kind, count in counts.items():
+            name = _name(kind)
+            size, before = now.get(name, (0, 0))
+            now[name] = (size + sizes[kind], before + count)
+        rows = self._remembered.ranked(now, request)
+        return {"rows": [{"type": key, "bytes": size, "count": count} for key, size, count in rows], "total": total}
 
 
 def _size(one: object) -> int:
@@ -221,19 +231,23 @@ def _name(kind: type) -> str:
         return type.__repr__(kind)[:_MOST_TEXT]
 
 
-def _path(request: Request) -> Answer:
-    from pytest_memguard.agent.paths import find_path  # noqa: PLC0415 - where a path is asked for
-
+def _path(request: Request, lengths: Lengths) -> Answer:
     wanted = request.get("type")
     if not isinstance(wanted, str) or not wanted or len(wanted) > _MOST_TEXT:
         raise CouldNotRun("path needs the type that is looked for, as in type = 'shop.Session'")
     found = [one for one in gc.get_objects() if _name(type(one)) == wanted]
     if not found:
-        return {"type": wanted, "count": 0, "hops": [], "why": "the collector tracks no object of this type"}
+        return {
+            "type": wanted,
+            "count": 0,
+            "hops": [],
+            "gained": [],
+            "why": "the collector tracks no object of this type",
+        }
     count, sample = len(found), found[-1]
     del found
-    hops, why = find_path(sample, _name, budget_s=_seconds(request, "budget_s", 2.0))
-    return {"type": wanted, "count": count, "hops": hops, "why": why}
+    hops, gained, why = find_path(sample, _name, lengths, budget_s=_seconds(request, "budget_s", 2.0))
+    return {"type": wanted, "count": count, "hops": hops, "gained": gained, "why": why}
 
 
 # -- snapshot --------------------------------------------------------------------------------------------------------

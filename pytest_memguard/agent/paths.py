@@ -5,19 +5,53 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from types import CellType, FrameType, FunctionType, MappingProxyType, MemberDescriptorType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["find_path"]
+__all__ = ["Lengths", "find_path"]
 
 #: Each level is one pass over the whole heap, the slower the more objects are looked for at once.
 _MOST_WIDE, _MOST_DEEP = 64, 30
 #: The last of each question; nothing holds it but the question.
 _MARK = object()
+
+#: Shorter containers are not remembered: there are very many, and none of them is one that grows with every request.
+_SHORT = 16
+_CONTAINERS: tuple[tuple[type, Any], ...] = (
+    (dict, dict.__len__),
+    (list, list.__len__),
+    (set, set.__len__),
+    (deque, deque.__len__),
+)
+
+
+class Lengths:
+    """How many entries the containers had that were long enough, by identity."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, int] | None = None
+
+    def remember(self, objects: Iterable[object]) -> None:
+        """Remember the lengths of the containers among *objects*."""
+        lengths = ((id(one), _length(one)) for one in objects)
+        self._before = {identity: length for identity, length in lengths if length >= _SHORT}
+
+    def gained(self, one: object) -> int:
+        """Return the entries that a container has gained since; 0 where it is none, or nothing is remembered."""
+        if self._before is None:
+            return 0
+        return max(0, _length(one) - self._before.get(id(one), _SHORT))
+
+
+def _length(one: object) -> int:
+    """Return the entries of a container, without running code of its class; 0 of all else."""
+    kind = type(one)
+    return next((measure(one) for base, measure in _CONTAINERS if issubclass(kind, base)), 0)
 
 
 class _Node:
@@ -30,9 +64,11 @@ class _Node:
         self.held = held
 
 
-def find_path(sample: object, name: Callable[[type], str], *, budget_s: float) -> tuple[list[str], str]:
+def find_path(
+    sample: object, name: Callable[[type], str], lengths: Lengths, *, budget_s: float
+) -> tuple[list[str], list[int], str]:
     """
-    Return the hops from a module or a class down to *sample*, and why there are none.
+    Return the hops from a module or a class down to *sample*, what each gained, and why there are none.
 
     Keys of dictionaries are not shown, as they may be secrets; names of attributes and of what a module has are.
     """
@@ -43,13 +79,13 @@ def find_path(sample: object, name: Callable[[type], str], *, budget_s: float) -
     for _ in range(_MOST_DEEP):
         for node in level:
             if id(node.one) in roots or isinstance(node.one, (ModuleType, type)):
-                return _hops(node, roots, name), ""
+                return *_hops(node, roots, name, lengths), ""
         if time.monotonic() > deadline_s:
-            return [], f"it was not found within {budget_s:g} s; a heap snapshot has all paths"
+            return [], [], f"it was not found within {budget_s:g} s; a heap snapshot has all paths"
         level = _holders(level, seen)
         if not level:
-            return [], "nothing that the collector sees holds it: a running function, or C code"
-    return [], f"it is held deeper than {_MOST_DEEP} objects; a heap snapshot has all paths"
+            return [], [], "nothing that the collector sees holds it: a running function, or C code"
+    return [], [], f"it is held deeper than {_MOST_DEEP} objects; a heap snapshot has all paths"
 
 
 def _roots() -> dict[int, str]:
@@ -81,14 +117,17 @@ def _is_marked(one: object) -> bool:
     return type(one) is tuple and bool(one) and one[-1] is _MARK
 
 
-def _hops(node: _Node, roots: dict[int, str], name: Callable[[type], str]) -> list[str]:
-    hops, above = [_root(node, roots)], None
+def _hops(
+    node: _Node, roots: dict[int, str], name: Callable[[type], str], lengths: Lengths
+) -> tuple[list[str], list[int]]:
+    hops, gained, above = [_root(node, roots)], [0], None
     while node.held is not None:
         held = node.held.one
         is_namespace = id(node.one) in roots or (above is not None and _namespace(above) is node.one)
         hops.append(f"{_edge(node.one, held, is_namespace=is_namespace)}: {name(type(held))}")
+        gained.append(lengths.gained(held))
         above, node = node.one, node.held
-    return hops
+    return hops, gained
 
 
 def _root(node: _Node, roots: dict[int, str]) -> str:

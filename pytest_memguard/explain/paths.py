@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.explain.holders import Grown
 
-__all__ = ["path_of"]
+__all__ = ["fitted", "path_of"]
 
 #: What a terminal shows of a path.
 _MOST_LINES, _COLUMNS, _MARK_AT = 8, 88, 46
@@ -101,7 +101,7 @@ def _text(steps: Sequence[Step], growing: Mapping[int, float], grown: Grown | No
         if gain:
             block += _details(step, grown)
         lines.append(block)
-    return "\n".join(_short(line) for line in _fitted(lines, next(iter(growing), 0)))
+    return "\n".join(_short(line) for line in fitted(lines, next(iter(growing), 0)))
 
 
 def _line(step: Step, at: int, gain: float) -> str:
@@ -182,8 +182,17 @@ def _holds_key(grown: Grown) -> bool:
     return False
 
 
-def _fitted(blocks: list[list[str]], at: int) -> list[str]:
-    """Return the lines, those in the middle left out where they are too many: root, what grows and the end stay."""
+def fitted(blocks: list[list[str]], at: int) -> list[str]:
+    """
+    Return the lines of a path, those in the middle left out where they are too many.
+
+    Root, what grows and the end stay.
+
+    Args:
+        blocks: Lines of each hop.
+        at: The hop that grows; 0 where none does.
+
+    """
     lines = [line for block in blocks for line in block]
     if len(lines) <= _MOST_LINES:
         return lines

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.core.values import Explanation, Hop, RetentionPath, Site, TypeGrowth
+from pytest_memguard.core.units import signed
+from pytest_memguard.core.values import Explanation, Hop, RetentionPath, Site, TypeGrowth, Unit
 from pytest_memguard.errors import CouldNotRun
+from pytest_memguard.explain.evidence import sort_of
+from pytest_memguard.explain.paths import fitted
 from pytest_memguard.explain.places import Places
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def finish(client: Client, requests: float, root: str) -> Explanation:
         client.call("trace", on=False)
         types = client.call("types", difference=True, limit=_ASKED)["rows"]
         grown = tuple(_types(types, max(1.0, requests)))
-        paths = tuple(_paths(client, grown))
+        paths = tuple(_paths(client, grown, max(1.0, requests)))
     except CouldNotRun as error:
         return Explanation(notes=(f"what grows could not be found out: {error}",))
     notes = () if requests else ("no request came while allocations were traced, so amounts are totals",)
@@ -133,21 +136,41 @@ def _rank(kind: str) -> int:
     return 1 if kind.startswith("builtins.") else 0
 
 
-def _paths(client: Client, types: Sequence[TypeGrowth]) -> Iterator[RetentionPath]:
+def _paths(client: Client, types: Sequence[TypeGrowth], requests: float) -> Iterator[RetentionPath]:
     """Yield the path to an object of the type that tells most."""
     for one in [one for one in types if one.type != _REFERENCE][:2]:
         found = client.call("path", type=one.type, budget_s=_PATH_S)
-        hops = tuple(_hop(text) for text in found["hops"])
-        if hops:
-            yield RetentionPath(hops, " ".join(text.partition(": ")[0] for text in found["hops"]))
+        if found["hops"]:
+            hops = tuple(_hops(found["hops"], found["gained"], requests))
+            grown = next((at for at, hop in enumerate(hops) if hop.grows_per_run), 0)
+            yield RetentionPath(hops, "\n".join(fitted([[_line(hop)] for hop in hops], grown)))
             return
 
 
-def _hop(text: str) -> Hop:
-    edge, _, kind = text.partition(": ")
-    root, _, name = edge.partition(" ")
-    if not kind and root in ("module", "class"):
-        return Hop(root, name, root)
-    if edge.startswith("["):
-        return Hop("item" if kind == "builtins.dict" else "element", edge, kind)
-    return Hop("attribute", edge, kind)
+def _hops(texts: Sequence[str], gained: Sequence[int], requests: float) -> Iterator[Hop]:
+    """Yield the hops; suspect are the first container that grows with the requests, and what lies in it."""
+    grown = next((at for at, entries in enumerate(gained) if entries >= _LEAST_COUNT * requests), len(texts))
+    holder = ""
+    for at, text in enumerate(texts):
+        edge, _, kind = text.partition(": ")
+        root, _, name = edge.partition(" ")
+        if not kind and root in ("module", "class"):
+            yield Hop(root, name, root)
+            continue
+        each = gained[at] / requests if at == grown else 0.0
+        yield Hop(_edge(edge, holder), edge, kind.removeprefix("builtins."), each, suspect=at in (grown, grown + 1))
+        holder = kind
+
+
+def _line(hop: Hop) -> str:
+    if hop.kind == hop.type:
+        return f"{hop.kind} {hop.name}"
+    line = f"  {hop.name}: {hop.type}"
+    grows = f"{line}, {signed(hop.grows_per_run, Unit.COUNT)} a request"
+    return f"{grows:<45} <- grows" if hop.grows_per_run else line
+
+
+def _edge(name: str, holder: str) -> str:
+    if not name.startswith("["):
+        return "attribute"
+    return "item" if sort_of(holder) == "dict" else "element"

@@ -230,6 +230,30 @@ def test_a_path_does_not_show_keys(ask: Callable[..., Any]) -> None:
     assert found["hops"][1:] == [".BY_KEY: builtins.dict", f"[...]: {name_of(Parcel)}"]
 
 
+def test_a_path_tells_which_container_grew(ask: Callable[..., Any]) -> None:
+    """Entries that a container has gained since types were remembered are told with each hop."""
+    KEPT.extend(Parcel() for _ in range(20))
+    ask("types", remember=True, limit=1)
+    KEPT.extend(Parcel() for _ in range(30))
+
+    assert ask("path", type=name_of(Parcel))["gained"] == [0, 30, 0]
+
+
+def test_a_short_container_has_gained_at_least(ask: Callable[..., Any]) -> None:
+    """One that had fewer than 16 entries may have had 16, for all that is known."""
+    ask("types", remember=True, limit=1)
+    KEPT.extend(Parcel() for _ in range(30))
+
+    assert ask("path", type=name_of(Parcel))["gained"] == [0, 14, 0]
+
+
+def test_nothing_has_gained_where_nothing_is_remembered(ask: Callable[..., Any]) -> None:
+    """A first path tells nothing of growth."""
+    KEPT.extend(Parcel() for _ in range(30))
+
+    assert ask("path", type=name_of(Parcel))["gained"] == [0, 0, 0]
+
+
 class Slotted:
     """Has its attributes in slots."""
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from pytest_memguard.core.values import Holder
 from pytest_memguard.errors import CouldNotRun
+from pytest_memguard.explain.advice import advise
 from pytest_memguard.scenario import diagnosis
 
 
@@ -33,7 +35,7 @@ def row(kind: str, count: int) -> dict[str, Any]:
 
 def finished(**answers: Any) -> Any:  # noqa: ANN401 - an Explanation
     """Return what is made of the answers, over 100 requests."""
-    rest = {"gc": {}, "trace": {}, "sites": {"rows": []}, "types": {"rows": []}, "path": {"hops": []}}
+    rest = {"gc": {}, "trace": {}, "sites": {"rows": []}, "types": {"rows": []}, "path": {"hops": [], "gained": []}}
     return diagnosis.finish(Agent(**{**rest, **answers}), 100, "/srv")  # type: ignore[arg-type]
 
 
@@ -72,7 +74,9 @@ def test_no_path_to_weak_reference() -> None:
     """Who holds a weak reference is not told: it is a cache of the interpreter."""
     hops = ["class collections.abc.Iterable", ".?: weakref.ReferenceType"]
 
-    assert finished(types={"rows": [row("weakref.ReferenceType", 900)]}, path={"hops": hops}).paths == ()
+    assert (
+        finished(types={"rows": [row("weakref.ReferenceType", 900)]}, path={"hops": hops, "gained": [0, 0]}).paths == ()
+    )
 
 
 @pytest.mark.parametrize(("size", "found"), [(1500, 0), (1600, 1)])
@@ -91,17 +95,65 @@ def test_sites_of_one_line() -> None:
     assert (site.file, site.line, site.bytes_per_run, site.blocks_per_run) == ("shop.py", 3, 128, 2)
 
 
+def path_to(kind: str, hops: list[str], gained: list[int]) -> Any:  # noqa: ANN401 - a RetentionPath
+    """Return the path to one of a hundred objects, as the agent tells it."""
+    (path,) = finished(types={"rows": [row(kind, 100)]}, path={"hops": hops, "gained": gained}).paths
+    return path
+
+
 def test_path() -> None:
     """The path to what grows is told, hop by hop."""
     hops = ["module shop", ".KEPT: builtins.list", "[...]: shop.Session"]
-    (path,) = finished(types={"rows": [row("shop.Session", 100)]}, path={"hops": hops}).paths
+    path = path_to("shop.Session", hops, [0, 100, 0])
 
-    assert path.text == "module shop .KEPT [...]"
-    assert [(hop.kind, hop.name, hop.type) for hop in path.hops] == [
-        ("module", "shop", "module"),
-        ("attribute", ".KEPT", "builtins.list"),
-        ("element", "[...]", "shop.Session"),
+    assert path.text.splitlines() == [
+        "module shop",
+        "  .KEPT: list, +1 a request                   <- grows",
+        "  [...]: shop.Session",
     ]
+    assert [(hop.kind, hop.name, hop.type, hop.grows_per_run, hop.suspect) for hop in path.hops] == [
+        ("module", "shop", "module", 0.0, False),
+        ("attribute", ".KEPT", "list", 1.0, True),
+        ("element", "[...]", "shop.Session", 0.0, True),
+    ]
+
+
+@pytest.mark.parametrize(("gained", "grows"), [(24, 0.0), (25, 0.25)])
+def test_container_that_grows(gained: int, grows: float) -> None:
+    """A container that gains an entry in four requests grows with them; one that gains less fills for other reasons."""
+    path = path_to("shop.Page", ["module shop", ".PAGES: builtins.dict", "[...]: shop.Page"], [0, gained, 0])
+
+    assert [hop.grows_per_run for hop in path.hops] == [0.0, grows, 0.0]
+    assert path.hops[2].kind == "item"
+
+
+def test_first_container_that_grows() -> None:
+    """Of several it is the outermost: what lies in it grows along."""
+    hops = ["module shop", ".BY_NAME: collections.OrderedDict", "[...]: builtins.list", "[...]: shop.Page"]
+    path = path_to("shop.Page", hops, [0, 100, 100, 0])
+
+    assert [(hop.kind, hop.grows_per_run, hop.suspect) for hop in path.hops] == [
+        ("module", 0.0, False), ("attribute", 1.0, True), ("item", 0.0, True), ("element", 0.0, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hops", "gained", "says"),
+    [
+        (["module shop", ".PAGES: builtins.dict", "[...]: shop.Page"], [0, 100, 0], "shop.PAGES is a dict without"),
+        (
+            ["module shop", ".SIGNAL: shop.Signal", ".listeners: builtins.list", "[...]: builtins.method",
+             ".__self__: shop.Page"],
+            [0, 0, 100, 0, 0],
+            "listeners are added to shop.SIGNAL.listeners and never removed",
+        ),
+    ],
+)  # fmt: skip
+def test_advice(hops: list[str], gained: list[int], says: str) -> None:
+    """The advice for a service is the one that a test with the same path gets."""
+    answers = {"types": {"rows": [row("shop.Page", 100)]}, "path": {"hops": hops, "gained": gained}}
+
+    assert advise(finished(**answers), Holder(), ("blocks",)).startswith(says)
 
 
 def test_agent_is_gone() -> None:
