@@ -8,11 +8,11 @@ and the verdict stays.
 from __future__ import annotations
 
 import gc
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.fingerprint import of_finding
 from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation
 from pytest_memguard.engine import settle
@@ -112,7 +112,7 @@ class ExtraPass:
     budget_s: float = 10.0
     keeps_objects: bool = False
     seeks_cycles: bool = False
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = REAL.seconds
     _notes: list[str] = field(default_factory=list)
     _ends_s: float = 0.0
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.core.clocks import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ __all__ = [
 _COLLECTIONS = 3
 #: A joined thread can stay visible to the kernel for some milliseconds.
 THREAD_GRACE_S = 0.05
+_LOOK_AGAIN_S = 0.001
 
 
 def _nothing() -> None:
@@ -92,9 +94,11 @@ def frozen() -> Iterator[None]:
 
 def wait_for_threads(count: Callable[[], int], settled: int, grace_s: float = THREAD_GRACE_S) -> None:
     """Wait up to *grace_s* seconds for threads that are ending, while *count* is above *settled*."""
-    deadline = time.perf_counter() + grace_s
-    while count() > settled and time.perf_counter() < deadline:
-        time.sleep(0.001)
+    deadline = REAL.seconds() + grace_s
+    looks = int(grace_s / _LOOK_AGAIN_S) + 1  # the end as well where a clock stands still (time-machine's reach into C)
+    while looks and count() > settled and REAL.seconds() < deadline:
+        REAL.sleep(_LOOK_AGAIN_S)
+        looks -= 1
 
 
 def purge() -> None:

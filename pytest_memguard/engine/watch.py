@@ -8,12 +8,12 @@ read as growth of the subject.
 from __future__ import annotations
 
 import math
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.ladder import HURRIED_CLIMB, Act, Plan, Step, advance
 from pytest_memguard.core.units import Unit, amount
 from pytest_memguard.core.values import RSS, THREADS, Holder, Phase, Readings
@@ -88,7 +88,7 @@ class Watch:
     check: Callable[[], HolderCheck | None] | None = None
     reset: Callable[[], object] | None = None
     notice: Callable[[int, Phase], object] | None = None
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = REAL.seconds
     freeze: bool = True
     chunks: ChunkCache | None = None
     _looking: HolderCheck | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memguard import registry
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.values import HEAP, MAPPED, Explanation, Holder, Level
 from pytest_memguard.core.verdict import rejudge
 from pytest_memguard.errors import SubjectFailed
@@ -95,9 +95,9 @@ class Explaining:
                 return explained(result, replace(told, sites=(), names=(), makers=(), notes=notes))
         if self._spent_s[level] > _SECONDS[level] and self._settings.explain != "always":
             return explained(result, Explanation(notes=(_LATE,)))
-        began = time.perf_counter()
+        began = REAL.seconds()
         explanation = self._guarded(result, _Judged(subject), recorder, about, reset)
-        self._spent_s[level] += time.perf_counter() - began
+        self._spent_s[level] += REAL.seconds() - began
         alike.append((result.id, explanation))
         return _set_apart(explained(result, explanation))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memguard import marks
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.values import Control, RunResult, SubjectResult
 from pytest_memguard.errors import ConfigError, DocumentError
 from pytest_memguard.plugin import baselines, options
@@ -41,7 +41,7 @@ class Guarding:
     acceptance: Acceptance = field(default_factory=Acceptance)
     baseline: baselines.Baseline = field(default_factory=baselines.Baseline)
     started_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    began_s: float = field(default_factory=time.monotonic)
+    began_s: float = field(default_factory=REAL.seconds)
     process: int = field(default_factory=os.getpid)
     results: list[SubjectResult] = field(default_factory=list)
     control: dict[str, Control] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Guarding:
         """Return the session as far as it has come; where and of which commit is the document's business."""
         return RunResult(
             started_at=self.started_at,
-            duration_s=round(time.monotonic() - self.began_s, 3),
+            duration_s=round(REAL.seconds() - self.began_s, 3),
             settings=self.settings.as_dict(),
             control=self.control,
             results=tuple(self.results),

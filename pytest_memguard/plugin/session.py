@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memguard import marks, registry
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.ladder import Plan, advance, is_pressing
 from pytest_memguard.core.values import Control, Level, SubjectResult
 from pytest_memguard.engine.assess import Identity, assess, not_measured
@@ -85,6 +85,7 @@ class Guard:
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
         self._is_warm = False
+        self._phase_began_s = REAL.seconds()
         self._plans: dict[bool, Plan] = {}
         self.expectations = Expectations()
         self.explaining = Explaining(self._settings)
@@ -113,6 +114,7 @@ class Guard:
             keep_doctest_globals(item)
             self._start = repeat.Start(item)
             self._ran, self._plain_s, self._closed, self._part_failed = None, 0.0, None, False
+            self._phase_began_s = REAL.seconds()
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -140,7 +142,7 @@ class Guard:
         report = yield
         if self._busy:
             return report
-        self._plain_s += call.duration
+        self._plain_s += self._seconds_of(call)
         if call.when == "call" and self._ran is item:
             self._ran = None
             report = self._after_call(item, call, report)
@@ -152,6 +154,7 @@ class Guard:
             self._credit.earn(self._plain_s)
         ci.note_properties(item, report, self._waiting)
         self._hand_over(report)
+        self._phase_began_s = REAL.seconds()
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -176,11 +179,25 @@ class Guard:
             raise error
         return result
 
+    def _seconds_of(self, call: pytest.CallInfo[None]) -> float:
+        """Return what a phase took; pytest's own clock may have been stopped, or set, in the middle of it."""
+        at_most_s = REAL.seconds() - self._phase_began_s
+        return call.duration if 0 < call.duration <= at_most_s else at_most_s
+
     # -- which tests --------------------------------------------------------------------------------------------------
 
     def _after_call(
         self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
     ) -> pytest.TestReport:
+        try:
+            return self._checked(item, call, report)
+        except pytest.exit.Exception:
+            raise
+        except Exception as error:  # noqa: BLE001 - see _note_mistake
+            self._note_mistake(item, error)
+            return report
+
+    def _checked(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> pytest.TestReport:
         mark = self._mark(item)
         if not self._is_wanted(item, mark):
             return report
@@ -237,23 +254,27 @@ class Guard:
             self.add(not_measured(self._identity(item), Level.UNMEASURED, obstacle))
             return None
         went_well = self._is_closed(item)
-        began = time.perf_counter()
+        began = REAL.seconds()
         try:
             return self._measure_and_judge(item, mark) if went_well else None
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not break the user's session
-            reason = f"memguard itself {repeat.failed_with(error)}"
-            self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
+        except Exception as error:  # noqa: BLE001 - see _note_mistake
+            self._note_mistake(item, error)
             return None
         finally:
             if self._closed is item:
                 repeat.announce_tear_down(item)
-            self._guarding.repeat_s += time.perf_counter() - began
+            self._guarding.repeat_s += REAL.seconds() - began
+
+    def _note_mistake(self, item: pytest.Item, error: Exception) -> None:
+        """Say that a test is not measured: a mistake of ours must not break the user's session."""
+        reason = f"memguard itself {repeat.failed_with(error)}"
+        self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
 
     def _is_closed(self, item: pytest.Item) -> bool:
         """Tear down the user's own run; whether that went well."""
-        began = time.perf_counter()
+        began = REAL.seconds()
         error = repeat.finish_user_run(item)
-        self._plain_s += time.perf_counter() - began
+        self._plain_s += REAL.seconds() - began
         if not repeat.is_set_up(item):
             self._closed, self._teardown_error = item, error
         if error is not None:
@@ -297,7 +318,7 @@ class Guard:
             self._is_warm = self._run_empty(item, _CALLS_TO_A_CACHE) is not None
         plan = self._plan(mark, curious=self._credit.is_left)
         plan = replace(plan, control=self._control or (), follow=mark is not None or self._has_time_to_follow())
-        began = time.thread_time()  # of this process alone: a busy machine must not change what is looked at
+        began = REAL.thread_seconds()  # of this process alone: a busy machine must not change what is looked at
         with StatusLine(self._config, item.nodeid) as status:
             watching = Watch(
                 subject,
@@ -317,7 +338,7 @@ class Guard:
             if record.failure and not record.over_budget:
                 record = replace(record, failure="not repeatable: " + record.failure)
         if plan.curious and mark is None and not is_pressing(record.readings, replace(plan, curious=False)):
-            self._credit.spend(time.thread_time() - began)
+            self._credit.spend(REAL.thread_seconds() - began)
         return record
 
     def _has_time_to_follow(self) -> bool:

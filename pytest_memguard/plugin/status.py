@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.renderers import terminal
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class StatusLine:
 
     def __enter__(self) -> Self:
         """Begin to wait."""
-        self._next_s = time.monotonic() + _SILENT_S
+        self._next_s = REAL.seconds() + _SILENT_S
         return self
 
     def __exit__(
@@ -46,9 +46,9 @@ class StatusLine:
 
     def notice(self, runs: int, phase: Phase) -> None:
         """Show the line if it is time."""
-        if not self._shows or time.monotonic() < self._next_s:
+        if not self._shows or REAL.seconds() < self._next_s:
             return
-        self._next_s = time.monotonic() + _INTERVAL_S
+        self._next_s = REAL.seconds() + _INTERVAL_S
         line = terminal.status(self._nodeid, runs, phase)
         self._reporter._tw.write("\r" + line.ljust(self._shown), flush=True)  # noqa: SLF001 - see above
         self._shown = len(line)

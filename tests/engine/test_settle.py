@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pytest_memguard.core.clocks import Clocks
 from pytest_memguard.engine import settle
 
 
@@ -247,3 +248,22 @@ def test_wait_for_a_real_thread() -> None:
     settle.wait_for_threads(threading.active_count, settled=before, grace_s=10)
 
     assert threading.active_count() == before
+
+
+def test_waiting_ends_where_the_clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that stays is not waited for without end though no time passes, and though nothing sleeps."""
+    monkeypatch.setattr(settle, "REAL", Clocks(seconds=lambda: 0.0, sleep=lambda _: None))
+    asked: list[None] = []
+    settle.wait_for_threads(lambda: len(asked.append(None) or asked), settled=0, grace_s=0.004)  # type: ignore[func-returns-value] # None
+
+    assert len(asked) == 5
+
+
+def test_waiting_does_not_hear_of_replaced_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests put in the place of the functions of ``time`` is not called."""
+    for name in ("perf_counter", "monotonic", "sleep"):
+        monkeypatch.setattr(time, name, None)
+    asked: list[None] = []
+    settle.wait_for_threads(lambda: len(asked.append(None) or asked), settled=0, grace_s=0.004)  # type: ignore[func-returns-value] # None
+
+    assert 2 <= len(asked) <= 8
