@@ -8,8 +8,10 @@ and reported on, so its outcome and duration cannot change; only a leak makes th
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from pytest_memguard.core.values import Control, Level, SubjectResult
 from pytest_memguard.engine.assess import Identity, assess, not_measured
 from pytest_memguard.engine.recorder import Recorder
 from pytest_memguard.engine.watch import Record, Watch
-from pytest_memguard.errors import LeakError, SubjectFailed
+from pytest_memguard.errors import CouldNotRun, LeakError, SubjectFailed
 from pytest_memguard.plugin import baselines, ci, limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
 from pytest_memguard.plugin.explaining import Explaining, about_item
@@ -85,6 +87,7 @@ class Guard:
         self._control: tuple[tuple[str, float, float], ...] | None = None
         self._waiting: list[SubjectResult] = []
         self._is_warm = False
+        self._is_ready = False
         self._phase_began_s = REAL.seconds()
         self._plans: dict[bool, Plan] = {}
         self.expectations = Expectations()
@@ -111,6 +114,8 @@ class Guard:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep what the first run would use up."""
         if not self._busy:
+            if not self._is_ready:
+                self._get_ready()
             keep_doctest_globals(item)
             self._start = repeat.Start(item)
             self._ran, self._plain_s, self._closed, self._part_failed = None, 0.0, None, False
@@ -178,6 +183,16 @@ class Guard:
         if error is not None:
             raise error
         return result
+
+    def _get_ready(self) -> None:
+        """Ask the machine what is asked once, before a fixture replaces the file system, /proc included (pyfakefs)."""
+        self._is_ready = True
+        with suppress(Exception):  # asked again, and the reason told, where a test is to be measured
+            _ = self._recorder, self._chunks, budget_for(self._settings.budget_s)
+            if "pyfakefs" in sys.modules:
+                # What is imported later would keep its false ``os``, and the list of known holders could not be read.
+                importlib.import_module("pytest_memguard.engine.extra")
+                registry.holder_check()
 
     def _seconds_of(self, call: pytest.CallInfo[None]) -> float:
         """Return what a phase took; pytest's own clock may have been stopped, or set, in the middle of it."""
@@ -267,7 +282,7 @@ class Guard:
 
     def _note_mistake(self, item: pytest.Item, error: Exception) -> None:
         """Say that a test is not measured: a mistake of ours must not break the user's session."""
-        reason = f"memguard itself {repeat.failed_with(error)}"
+        reason = str(error) if isinstance(error, CouldNotRun) else f"memguard itself {repeat.failed_with(error)}"
         self.add(not_measured(self._identity(item), Level.UNMEASURED, reason))
 
     def _is_closed(self, item: pytest.Item) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import CHILDREN, FDS, MAPPED, RSS, THREADS, USS
+from pytest_memguard.errors import CouldNotRun
 
 if TYPE_CHECKING:
     from array import array
@@ -18,12 +20,27 @@ _FD = "/proc/self/fd"
 _TASK = "/proc/self/task"
 # Most that is asked of a file of /proc at once.
 _CHUNK = 1 << 16
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+# The real functions. pyfakefs replaces ``os`` in every module, functions that are attributes of a module, and default
+# arguments if it is told to; what is in a field of an object it leaves alone.
+_OS = SimpleNamespace(
+    close=os.close,
+    exists=os.path.exists,
+    isdir=os.path.isdir,
+    listdir=os.listdir,
+    open=os.open,
+    read=os.read,
+    stat=os.stat,
+)
 
 
 def _psutil_process() -> Any:  # noqa: ANN401 - psutil comes without types
     import psutil  # noqa: PLC0415 - heavy; only where a test is checked
 
-    return psutil.Process()
+    try:
+        return psutil.Process()
+    except psutil.NoSuchProcess as error:
+        raise CouldNotRun("/proc cannot be read: the file system is replaced (by pyfakefs, perhaps)") from error
 
 
 class StatMemory:
@@ -37,15 +54,15 @@ class StatMemory:
     @staticmethod
     def available() -> bool:
         """Whether the kernel has the file."""
-        return os.path.exists(_STATM)  # noqa: PTH110 - pathlib is not needed for one question
+        return bool(_OS.exists(_STATM))
 
     def read(self, row: array[int], at: int) -> None:
         """Write resident, then mapped bytes."""
-        descriptor = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _OS.open(_STATM, _READ_ONLY)
         try:
-            fields = os.read(descriptor, 256).split()
+            fields = _OS.read(descriptor, 256).split()
         finally:
-            os.close(descriptor)
+            _OS.close(descriptor)
         row[at] = int(fields[1]) * self._page
         row[at + 1] = int(fields[5]) * self._page
 
@@ -82,12 +99,11 @@ class Descriptors:
     metrics = (FDS,)
 
     def __init__(self) -> None:
-        has_folder = os.path.isdir(_FD)  # noqa: PTH112 - see StatMemory
-        self._count = None if has_folder else _descriptor_counter()
+        self._count = None if _OS.isdir(_FD) else _descriptor_counter()
 
     def read(self, row: array[int], at: int) -> None:
         """Write the number of open descriptors; the one that lists the folder is not counted."""
-        row[at] = len(os.listdir(_FD)) - 1 if self._count is None else self._count()  # noqa: PTH208 - no Path objects
+        row[at] = len(_OS.listdir(_FD)) - 1 if self._count is None else self._count()
 
 
 def _descriptor_counter() -> Callable[[], int]:
@@ -102,12 +118,11 @@ class Threads:
     metrics = (THREADS,)
 
     def __init__(self) -> None:
-        has_folder = os.path.isdir(_TASK)  # noqa: PTH112 - see StatMemory
-        self._count: Callable[[], int] | None = None if has_folder else _psutil_process().num_threads
+        self._count: Callable[[], int] | None = None if _OS.isdir(_TASK) else _psutil_process().num_threads
 
     def read(self, row: array[int], at: int) -> None:
         """Write the number of threads: a folder of ``/proc`` has one link a thread besides its own two."""
-        row[at] = os.stat(_TASK).st_nlink - 2 if self._count is None else self._count()  # noqa: PTH116 - no Path objects
+        row[at] = _OS.stat(_TASK).st_nlink - 2 if self._count is None else self._count()
 
 
 class Children:
@@ -133,7 +148,7 @@ class Children:
 
     def _count(self) -> int:
         try:
-            threads = os.listdir(_TASK)  # noqa: PTH208 - no Path objects in a reading
+            threads = _OS.listdir(_TASK)
         except OSError:
             return len(_psutil_process().children())
         total = 0
@@ -147,11 +162,11 @@ class Children:
 
 def _read(path: str) -> bytes:
     """Return what is in a file of ``/proc``, with half the system calls of ``open``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _OS.open(path, _READ_ONLY)
     try:
         text = b""
-        while more := os.read(descriptor, _CHUNK):
+        while more := _OS.read(descriptor, _CHUNK):
             text += more
         return text
     finally:
-        os.close(descriptor)
+        _OS.close(descriptor)

@@ -1,7 +1,8 @@
-"""Where tests put clocks of their own in the place of the real ones: freezegun, mocks."""
+"""Where tests put clocks and a file system of their own in the place of the real ones: freezegun, mocks, pyfakefs."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,41 @@ _FREEZER = """
         finally:
             for change in changed:
                 setattr(*change)
+"""
+#: Like pyfakefs: ``os`` in every module, and ``open``.
+_FALSE_FILES = """
+    import builtins, os, sys, types
+    from contextlib import contextmanager
+    from unittest import mock
+
+    def gone(path, *arguments, **options):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    def nothing(path):
+        return False
+
+    false_os = types.ModuleType("os")
+    vars(false_os).update(vars(os))
+    vars(false_os).update(open=gone, listdir=gone, stat=gone)
+    false_os.path = types.SimpleNamespace(**{**vars(os.path), "exists": nothing, "isdir": nothing})
+
+    @contextmanager
+    def replaced():
+        real = builtins.open
+
+        def opened(path, *arguments, **options):
+            return (gone if str(path).startswith("/proc") else real)(path, *arguments, **options)
+
+        rooms = ("pytest_memguard.", "psutil")
+        modules = [module for name, module in sys.modules.items() if name.startswith(rooms) and hasattr(module, "os")]
+        with mock.patch.object(builtins, "open", opened):
+            for module in modules:
+                module.os = false_os
+            try:
+                yield
+            finally:
+                for module in modules:
+                    module.os = os
 """
 
 
@@ -110,3 +146,29 @@ def test_a_mistake_of_ours_costs_the_measurement(run_project: RunProject) -> Non
 
     assert session.tally == {"passed": 2}
     assert session.reason("test_second") == "memguard itself failed with RuntimeError: of ours"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")  # noqa: PTH110 - as in the probe
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_a_false_file_system(run_project: RunProject, scope: str) -> None:
+    """A file system that a fixture replaces, /proc with it, is no obstacle to what is read from the real one."""
+    source = f"""
+        import pytest
+
+        from files import replaced
+
+        @pytest.fixture(scope="{scope}", autouse=True)
+        def files():
+            with replaced():
+                yield
+
+        def test_clean(): pass
+        def test_leak(): leak()
+        def test_files():
+            with pytest.raises(FileNotFoundError):
+                open("/proc/self/statm")
+    """
+    session = run_project({"test_it.py": source, "files.py": _FALSE_FILES}, "--memguard", "--memguard-fail-on=never")
+
+    assert session.tally == {"passed": 3}
+    assert leaks(session) == {"test_clean": False, "test_leak": True, "test_files": False}

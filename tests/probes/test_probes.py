@@ -14,6 +14,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,7 @@ from pytest_memguard.core.values import (
     Metric,
 )
 from pytest_memguard.engine import settle
+from pytest_memguard.errors import CouldNotRun
 from pytest_memguard.probes import heap, interpreter, process, tasks
 from pytest_memguard.probes.scripted import ScriptedProbe
 
@@ -362,11 +364,33 @@ def test_a_thread_that_ends_while_children_are_counted(monkeypatch: pytest.Monke
     probe = process.Children()
     before = one(probe)
     listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: [*listdir(path), "0"])
+    monkeypatch.setattr(process._OS, "listdir", lambda path: [*listdir(path), "0"])
     with child():
         running = one(probe)
 
     assert running - before == 1
+
+
+@LINUX
+def test_the_files_of_proc_are_read_though_os_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that puts another file system in the place of the real one does not blind the probes."""
+    monkeypatch.setattr(process, "os", SimpleNamespace(sysconf=os.sysconf))
+
+    assert process.StatMemory.available()
+    assert all(one(probe()) > 0 for probe in (process.StatMemory, process.Descriptors, process.Threads))
+
+
+def test_a_process_that_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the whole of /proc is out of reach, the error says so in words."""
+    psutil = pytest.importorskip("psutil")
+
+    def refuse() -> None:
+        raise psutil.NoSuchProcess(1)
+
+    monkeypatch.setattr(psutil, "Process", refuse)
+
+    with pytest.raises(CouldNotRun, match="/proc cannot be read: the file system is replaced"):
+        process._psutil_process()
 
 
 # -- asyncio ---------------------------------------------------------------------------------------------------------
