@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.fingerprint import of_finding
-from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation
+from pytest_memguard.core.values import BLOCKS, GC_OBJECTS, HEAP, MAPPED, Explanation, TypeGrowth
 from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
 from pytest_memguard.explain import growth, retention
-from pytest_memguard.explain.advice import advise
+from pytest_memguard.explain.advice import INTERNED, advise
 from pytest_memguard.explain.allocations import Allocations
 from pytest_memguard.explain.cycles import cycles
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.resources import Resources
 from pytest_memguard.explain.statements import growing_statements
+from pytest_memguard.probes.interned import kept_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,6 +65,12 @@ def _told(finding: Finding, explanation: Explanation, holder: Holder, advice: st
         sites, types, paths = explanation.sites, explanation.types, explanation.paths
         told = replace(finding, sites=sites, types=types, paths=paths, advice=advice)
     return replace(told, fingerprint=of_finding(told, holder))
+
+
+def _interned(strings: int, runs: int) -> tuple[TypeGrowth, ...]:
+    """Say that strings stay which are interned in every run; a few in all may be our own."""
+    each = strings // runs
+    return (TypeGrowth(INTERNED, float(each), 0.0),) if each > 0 else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +154,17 @@ class ExtraPass:
                 self._notes += allocations.notes
 
     def _kept(self, check: ContainerCheck, allocations: Allocations) -> Explanation:
+        strings = kept_strings()
         runs = self._runs()
         if not runs:
             return Explanation()
+        interned = _interned(kept_strings() - strings, runs)
         newborn = gc.get_objects()
         sites = allocations.finish(runs)
         grown = growth.containers_that_grew(check, runs)
         survey = retention.survey(newborn, grown, runs=runs, home=self.about.home, deadline_s=_SEARCH_S)
         self._notes += survey.notes
-        return Explanation(sites, survey.types, survey.paths)
+        return Explanation(sites, (*survey.types, *interned), survey.paths)
 
     def _statements(self) -> tuple[Site, ...]:
         """Say which line the native memory grows on: C code allocates it, and tracing sees nothing of it."""

@@ -7,12 +7,13 @@ Rules are asked from specific to general; the first that recognises something an
     owners       a traceback, logger, at-exit list, context, event loop, weak map or cache keeps it
     survivors    wrappers, classes, connections or listeners stay
     containers   a dictionary, list or set grows
-    the rest     memory of C, and what nobody recognised
+    the rest     strings that the interpreter keeps, memory of C, and what nobody recognised
 """
 
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_memguard.explain.evidence import LEAST, Evidence, cut, gather, public, sort_of
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import Explanation, Holder
 
-__all__ = ["PAGES", "advise"]
+__all__ = ["INTERNED", "PAGES", "advise"]
 
 #: Where the pages lie, each named after its pattern: ``fix-unbounded-dict.md``.
 PAGES = "docs/how-to"
+#: Stands among the types that stay where the interpreter keeps each string that is interned.
+INTERNED = "str (interned, never freed)"
 
 _NATIVE_METRICS = frozenset({"heap", "mapped", "rss", "uss"})
 _WEAK_MAPS = re.compile(r"\bweakref\.(WeakKeyDictionary|WeakValueDictionary|finalize)\b|\bweakrefset\.WeakSet\b")
@@ -354,6 +357,20 @@ _REPAIRS = {
 # -- the rest --------------------------------------------------------------------------------------------------------
 
 
+def _interned(seen: Evidence) -> str:
+    strings = seen.types.get(INTERNED, 0.0)
+    # Whoever keeps other blocks as well is still to be found.
+    if not strings or seen.path or len(seen.types) > 1 or sum(map(_BLOCKS, seen.sites)) >= strings + LEAST:
+        return ""
+    return (
+        "strings are interned that are new in each run, such as names for setattr() or parts of paths, and this Python "
+        f"never frees those: use 3.12.7 or later (with the GIL), or names that come again - {PAGES}/README.md"
+    )
+
+
+_BLOCKS = attrgetter("blocks_per_run")
+
+
 def _native(seen: Evidence) -> str:
     if seen.root == "native":
         return _see("native", "something in C holds it: call what releases it there (close(), free(), clear())")
@@ -389,5 +406,5 @@ _RULES: tuple[Callable[[Evidence], str], ...] = (
     _task, _child, _thread, _descriptor,
     _exception, _logging, _at_exit, _context, _scheduled, _weak, _cache,
     _wrapped, _class, _connection, _listener,
-    _container, _native, _unknown,
+    _container, _interned, _native, _unknown,
 )  # fmt: skip

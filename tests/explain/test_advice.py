@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_memguard.core.values import Explanation, Holder, Hop, RetentionPath, Site, TypeGrowth
-from pytest_memguard.explain.advice import advise
+from pytest_memguard.explain.advice import INTERNED, advise
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = Holder("hidden")
@@ -371,6 +371,28 @@ def test_native_memory_is_placed() -> None:
 def test_python_memory_of_nobody_is_not_called_native() -> None:
     """Blocks that stay are objects of Python, whoever holds them."""
     assert page(advise(Explanation(), HIDDEN, ["blocks", "heap"])) == "README"
+
+
+def interned(blocks: float, *hops: Hop, **counts: float) -> Explanation:
+    """Return the explanation of two interned strings a run, and of so many blocks in all."""
+    site = Site("shop/cart.py", 7, "add", 140, blocks)
+    kept = TypeGrowth(INTERNED, 2.0, 0.0)
+    return Explanation((site,), (*types(**counts), kept), (path(*hops),) if hops else ())
+
+
+def test_strings_that_python_never_frees_are_its_own_doing() -> None:
+    """Where nothing but interned strings stays, nobody is told to look for who holds them."""
+    text = advise(interned(2.0), HIDDEN, ["blocks"])
+
+    assert "this Python never frees" in text
+    assert page(text) == "README"
+    assert len(text) <= 270
+
+
+@pytest.mark.parametrize("more", [interned(2.5), interned(2.0, shop__Cart=1), interned(2.0, LIST)])
+def test_what_stays_beside_interned_strings_is_still_to_be_found(more: Explanation) -> None:
+    """Other blocks, other types or a container that grows are the code's own doing."""
+    assert "never frees" not in advise(more, HIDDEN, ["blocks"])
 
 
 def test_unknown_pattern_still_helps() -> None:
