@@ -204,7 +204,7 @@ class _Types:
             sizes[kind] += _size(one)
         total = len(objects)
         if _flag(request, "remember"):
-            self.lengths.remember(objects)
+            self.lengths.remember()
         del objects
         now: dict[Hashable, tuple[int, int]] = {}
         for kind, count in counts.items():
@@ -232,22 +232,22 @@ def _name(kind: type) -> str:
 
 
 def _path(request: Request, lengths: Lengths) -> Answer:
-    wanted = request.get("type")
-    if not isinstance(wanted, str) or not wanted or len(wanted) > _MOST_TEXT:
+    """Find who holds objects of a type, or, where none is named, what a container that grew keeps."""
+    wanted = request.get("type", "")
+    if not isinstance(wanted, str) or len(wanted) > _MOST_TEXT or not (wanted or "gained" in request):
         raise CouldNotRun("path needs the type that is looked for, as in type = 'shop.Session'")
-    found = [one for one in gc.get_objects() if _name(type(one)) == wanted]
-    if not found:
-        return {
-            "type": wanted,
-            "count": 0,
-            "hops": [],
-            "gained": [],
-            "why": "the collector tracks no object of this type",
-        }
-    count, sample = len(found), found[-1]
+    newest = _whole(request, "newest", 1, sys.maxsize, 1)
+    least = _whole(request, "gained", 1, sys.maxsize, 1)
+    budget_s = _seconds(request, "budget_s", 2.0)
+    found = [one for one in gc.get_objects() if _name(type(one)) == wanted] if wanted else []
+    count = len(found)
+    if wanted and not found:
+        return {"type": wanted, "count": 0, "hops": [], "why": "the collector tracks no object of this type"}
+    # They stand in the order in which they were made, mostly: one that a request in flight does not use, and the last.
+    samples = [found[count - 1 - min(newest, count) // 2], found[-1]] if found else []
     del found
-    hops, gained, why = find_path(sample, _name, lengths, budget_s=_seconds(request, "budget_s", 2.0))
-    return {"type": wanted, "count": count, "hops": hops, "gained": gained, "why": why}
+    hops, why = find_path(samples, lengths, least=least, budget_s=budget_s)
+    return {"type": wanted, "count": count, "hops": hops, "why": why}
 
 
 # -- snapshot --------------------------------------------------------------------------------------------------------

@@ -1,33 +1,28 @@
-"""Who holds an object, found from the object up: breadth first over ``gc.get_referrers``, a level at a time."""
+"""
+Who holds what stays: the path from a root, through the container that grows, down to an object.
+
+Paths are sought as for a test that leaks, with two differences: the thread that serves is not the one that asks, and
+keys are not shown, as they may be secrets.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections import deque
-from contextlib import suppress
-from types import CellType, FrameType, FunctionType, MappingProxyType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterator, Sequence
+
+    from pytest_memguard.explain.climb import Climb, Way
 
 __all__ = ["Lengths", "find_path"]
 
-#: Each level is one pass over the whole heap, the slower the more objects are looked for at once.
-_MOST_WIDE, _MOST_DEEP = 64, 30
-#: The last of each question; nothing holds it but the question.
-_MARK = object()
-
 #: Shorter containers are not remembered: there are very many, and none of them is one that grows with every request.
 _SHORT = 16
-_CONTAINERS: tuple[tuple[type, Any], ...] = (
-    (dict, dict.__len__),
-    (list, list.__len__),
-    (set, set.__len__),
-    (deque, deque.__len__),
-)
+#: So many containers are followed, those that gained most, and so many objects below each.
+_MOST_GROWN, _MOST_BELOW = 8, 5000
 
 
 class Lengths:
@@ -36,147 +31,124 @@ class Lengths:
     def __init__(self) -> None:
         self._before: dict[int, int] | None = None
 
-    def remember(self, objects: Iterable[object]) -> None:
-        """Remember the lengths of the containers among *objects*."""
-        lengths = ((id(one), _length(one)) for one in objects)
-        self._before = {identity: length for identity, length in lengths if length >= _SHORT}
+    def remember(self) -> None:
+        """Remember the length of every container."""
+        self._before = {id(one): length for one, length in _lengths()} if _may_explain() else None
 
-    def gained(self, one: object) -> int:
-        """Return the entries that a container has gained since; 0 where it is none, or nothing is remembered."""
-        if self._before is None:
-            return 0
-        return max(0, _length(one) - self._before.get(id(one), _SHORT))
-
-
-def _length(one: object) -> int:
-    """Return the entries of a container, without running code of its class; 0 of all else."""
-    kind = type(one)
-    return next((measure(one) for base, measure in _CONTAINERS if issubclass(kind, base)), 0)
+    def gained(self) -> list[tuple[Any, int]]:
+        """Return the containers that gained since, and how many entries, those that gained most first."""
+        before = self._before
+        if before is None:
+            return []
+        found = [(one, length - before.get(id(one), _SHORT)) for one, length in _lengths() if one is not before]
+        return sorted((pair for pair in found if pair[1] > 0), key=lambda pair: -pair[1])
 
 
-class _Node:
-    """An object on the way up, and the one that it holds."""
+def _may_explain() -> bool:
+    """
+    Whether what explains may be loaded here: it needs ``threading``.
 
-    __slots__ = ("held", "one")
+    Up to 3.12 the thread that loads this first is taken for the main one, for which the end of the program waits; and
+    the thread of the agent never ends. Next to every service has loaded it.
+    """
+    return sys.version_info >= (3, 13) or "threading" in sys.modules
 
-    def __init__(self, one: object, held: _Node | None) -> None:
-        self.one = one
-        self.held = held
+
+def _lengths() -> Iterator[tuple[Any, int]]:
+    # Here, as it is 30,000 blocks: an agent that is never asked for a path needs none of it.
+    from pytest_memguard.explain.holders import containers_by_measure  # noqa: PLC0415 - as above
+
+    for found, measure in containers_by_measure():
+        for one in found:
+            length = measure(one)
+            if length >= _SHORT:
+                yield one, length
 
 
 def find_path(
-    sample: object, name: Callable[[type], str], lengths: Lengths, *, budget_s: float
-) -> tuple[list[str], list[int], str]:
+    samples: Sequence[Any], lengths: Lengths, *, least: int, budget_s: float
+) -> tuple[list[dict[str, Any]], str]:
     """
-    Return the hops from a module or a class down to *sample*, what each gained, and why there are none.
+    Return the hops from a root down to one of *samples*, and why there are none.
 
-    Keys of dictionaries are not shown, as they may be secrets; names of attributes and of what a module has are.
+    Each hop has kind, name and type, as in ``core.values.Hop``, and how many entries it has ``gained`` since lengths
+    were remembered.
+
+    Args:
+        samples: Objects of one type; none where any container that grew will do.
+        lengths: What was remembered.
+        least: Entries that a container must have gained to be one that grows.
+        budget_s: Seconds that this may take.
+
     """
-    deadline_s = time.monotonic() + budget_s
-    roots = _roots()
-    seen = {id(sample), id(roots), id(sys.modules)}
-    level = [_Node(sample, None)]
-    for _ in range(_MOST_DEEP):
-        for node in level:
-            if id(node.one) in roots or isinstance(node.one, (ModuleType, type)):
-                return *_hops(node, roots, name, lengths), ""
-        if time.monotonic() > deadline_s:
-            return [], [], f"it was not found within {budget_s:g} s; a heap snapshot has all paths"
-        level = _holders(level, seen)
-        if not level:
-            return [], [], "nothing that the collector sees holds it: a running function, or C code"
-    return [], [], f"it is held deeper than {_MOST_DEEP} objects; a heap snapshot has all paths"
+    if not _may_explain():
+        return [], "the program has not loaded threading; a heap snapshot has all paths"
+    import threading  # noqa: PLC0415 - see _may_explain
+
+    from pytest_memguard.explain.climb import Climb  # noqa: PLC0415 - see _lengths
+    from pytest_memguard.explain.growth import Budget  # noqa: PLC0415 - see _lengths
+    from pytest_memguard.explain.roots import Roots  # noqa: PLC0415 - see _lengths
+
+    grown = lengths.gained()
+    gains = {id(one): gained for one, gained in grown}
+    budget = Budget(budget_s)
+    climb = Climb(Roots("", threading.main_thread().ident), (), {id(samples), id(grown)}, budget)
+    kinds = {id(type(one)) for one in samples}
+    for one, gained in grown[:_MOST_GROWN]:
+        below = _down(one, kinds) if gained >= least and not budget.is_spent() else []
+        way = _rooted(climb, one) if below else None
+        if way is not None:
+            return _hops(way, below, gains), ""
+    for sample in samples:
+        way = _rooted(climb, sample) if not budget.is_spent() else None
+        if way is not None:
+            return _hops(way, [sample], gains), ""
+    if budget.is_spent():
+        return [], f"it was not found within {budget_s:g} s; a heap snapshot has all paths"
+    return [], "no module, class, thread or running function was found that leads to it; a heap snapshot has all paths"
 
 
-def _roots() -> dict[int, str]:
-    """Return the names of modules, by the identity of their namespaces."""
-    return {id(vars(module)): name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
+def _rooted(climb: Climb, one: object) -> Way | None:
+    """Return the way from a root; what C code seems to hold may only be held too deep to see."""
+    way = climb.up([one])
+    return None if way is None or way.first[0].kind == "native" else way
 
 
-def _holders(level: list[_Node], seen: set[int]) -> list[_Node]:
-    """Return who holds the objects of *level*; not what this search has made itself."""
-    held = {id(node.one): node for node in level}
-    asked = [*(node.one for node in level), _MARK]
-    found = gc.get_referrers(*asked)
-    own = {id(level), id(held), id(asked), id(found), *map(id, level)}
-    above = []
-    for one in found:
-        if id(one) in seen or id(one) in own or isinstance(one, (FrameType, _Node)) or _is_marked(one):
+def _down(container: Any, kinds: set[int]) -> list[Any]:  # noqa: ANN401 - any container at all
+    """Return the chain from a container through its newest entry to the first object of *kinds*; empty without one."""
+    from pytest_memguard.explain.growth import newest  # noqa: PLC0415 - see _lengths
+    from pytest_memguard.explain.holders import Grown  # noqa: PLC0415 - see _lengths
+
+    entries = [value for _, value in newest(Grown(container, 0, 1))] or gc.get_referents(container)[-1:]
+    if not kinds or not entries:
+        return [container, *entries]
+    above: dict[int, tuple[Any, ...]] = {id(entries[0]): (entries[0],)}
+    waiting = deque(above.values())
+    while waiting and len(above) < _MOST_BELOW:
+        chain = waiting.popleft()
+        if id(type(chain[-1])) in kinds:
+            return [container, *chain]
+        if isinstance(chain[-1], (type, type(gc))):
             continue
-        seen.add(id(one))
-        child = next((held[id(inner)] for inner in gc.get_referents(one) if id(inner) in held), None)
-        if child is not None:
-            above.append(_Node(one, child))
-        if len(above) == _MOST_WIDE:
-            break
-    return above
+        for one in gc.get_referents(chain[-1]):
+            if id(one) not in above:
+                above[id(one)] = (*chain, one)
+                waiting.append(above[id(one)])
+    return []
 
 
-def _is_marked(one: object) -> bool:
-    """Whether *one* is the tuple that the question itself was handed over in, which some versions find."""
-    return type(one) is tuple and bool(one) and one[-1] is _MARK
+def _hops(way: Way, below: Sequence[Any], gains: dict[int, int]) -> list[dict[str, Any]]:
+    from pytest_memguard.explain.edges import steps  # noqa: PLC0415 - see _lengths
+    from pytest_memguard.explain.paths import type_of  # noqa: PLC0415 - see _lengths
 
-
-def _hops(
-    node: _Node, roots: dict[int, str], name: Callable[[type], str], lengths: Lengths
-) -> tuple[list[str], list[int]]:
-    hops, gained, above = [_root(node, roots)], [0], None
-    while node.held is not None:
-        held = node.held.one
-        is_namespace = id(node.one) in roots or (above is not None and _namespace(above) is node.one)
-        hops.append(f"{_edge(node.one, held, is_namespace=is_namespace)}: {name(type(held))}")
-        gained.append(lengths.gained(held))
-        above, node = node.one, node.held
-    return hops, gained
-
-
-def _root(node: _Node, roots: dict[int, str]) -> str:
-    if isinstance(node.one, ModuleType):
-        return f"module {node.one.__name__}"
-    if isinstance(node.one, type):
-        return f"class {node.one.__module__}.{node.one.__qualname__}"
-    return f"module {roots[id(node.one)]}"
-
-
-def _edge(holder: object, held: object, *, is_namespace: bool) -> str:
-    """Return how *holder* holds *held*, without running code of either."""
-    if type(holder) is dict:
-        return _named(holder, held) or "[...]" if is_namespace else "[...]"
-    if type(holder) in (list, tuple, set, frozenset):
-        return "[...]"
-    if isinstance(holder, FunctionType):
-        return ".__closure__" if held is holder.__closure__ else _slot(holder, held)
-    if isinstance(holder, CellType):
-        return ".cell_contents"
-    namespace = _namespace(holder)
-    if held is namespace:
-        return ".__dict__"
-    return _named(namespace, held) or _slot(holder, held)
-
-
-def _namespace(holder: object) -> Mapping[str, object]:
-    """Return where the attributes of *holder* are; an instance gets a dictionary of its own by this from 3.11 on."""
-    try:
-        found = type.__dict__["__dict__"].__get__(holder) if isinstance(holder, type) else _own_dict(holder)
-    except Exception:  # noqa: BLE001 - it has none
-        return {}
-    return found if isinstance(found, (dict, MappingProxyType)) else {}
-
-
-def _own_dict(holder: object) -> object:
-    return object.__getattribute__(holder, "__dict__")
-
-
-def _named(namespace: Mapping[str, object], held: object) -> str:
-    return next((f".{key}" for key, value in list(namespace.items()) if value is held), "")
-
-
-def _slot(holder: object, held: object) -> str:
-    """Return the slot of *holder* that has *held*: slots of classes, and members of types written in C."""
-    for kind in type(holder).__mro__:
-        for key, member in list(vars(kind).items()):
-            if isinstance(member, MemberDescriptorType):
-                with suppress(Exception):  # not set
-                    if member.__get__(holder) is held:
-                        return f".{key}"
-    return ".?"
+    chain = [*way.chain, *below[1:]]
+    named = [*way.first, *steps(chain, frozenset(map(id, chain)))]
+    return [
+        {
+            "kind": step.kind,
+            "name": step.name,
+            "type": type_of(step),
+            "gained": max(gains.get(identity, 0) for identity in (id(step.one), *step.via)),
+        }
+        for step in named
+    ]

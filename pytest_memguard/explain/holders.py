@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import KnownHolder
 
-__all__ = ["ContainerCheck", "Grown", "own_limit", "thawed"]
+__all__ = ["ContainerCheck", "Grown", "containers_by_measure", "own_limit", "thawed"]
 
 
 def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
@@ -120,7 +120,7 @@ class ContainerCheck:
         self._frozen = gc.get_freeze_count() > 0  # counted one by one: 10 ms with a million objects alive
         notes, at = self._notes, 2
         with thawed(self._frozen):
-            for group, (containers, measure) in enumerate(_containers()):
+            for group, (containers, measure) in enumerate(containers_by_measure()):
                 end = min(at + 2 * len(containers), len(notes))
                 count = (end - at) // 2
                 notes[at : at + count] = memoryview(array("Q", map(id, containers[:count])))
@@ -169,7 +169,7 @@ class ContainerCheck:
         before = self._before()
         least = max(1.0, _LEAST_GROWTH * runs)
         grown = []
-        for containers, measure in _containers():
+        for containers, measure in containers_by_measure():
             ids, lengths = list(map(id, containers)), list(map(measure, containers))
             for container, identity, length in zip(containers, ids, lengths, strict=True):
                 if length - before.get(identity, length) >= least and identity not in born:
@@ -202,7 +202,7 @@ def thawed(was_frozen: bool) -> Iterator[None]:  # noqa: FBT001 - the only thing
             gc.enable()
 
 
-def _containers() -> list[tuple[list[Any], Callable[[Any], int]]]:
+def containers_by_measure() -> list[tuple[list[Any], Callable[[Any], int]]]:
     """Return every container that can be found, by what measures it; dictionaries of numbers and text included."""
     tracked = gc.get_objects()
     kinds = kinds_of(tracked)

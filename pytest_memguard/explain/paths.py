@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.explain.holders import Grown
 
-__all__ = ["fitted", "path_of"]
+__all__ = ["fitted", "path_of", "type_of"]
 
 #: What a terminal shows of a path.
 _MOST_LINES, _COLUMNS, _MARK_AT = 8, 88, 46
@@ -55,7 +55,7 @@ def path_of(
     growing = _growing(steps, gains)
     first, last = _suspects(steps, born)
     hops = tuple(
-        Hop(step.kind, step.name, _type_of(step), growing.get(at, 0.0), suspect=first <= at <= last)
+        Hop(step.kind, step.name, type_of(step), growing.get(at, 0.0), suspect=first <= at <= last)
         for at, step in enumerate(steps)
     )
     return RetentionPath(hops, _text(steps, growing, grown))
@@ -82,7 +82,8 @@ def _suspects(steps: Sequence[Step], born: Container[int]) -> tuple[int, int]:
     return min(known[-1] + 1 if known else 0, first_born), first_born
 
 
-def _type_of(step: Step) -> str:
+def type_of(step: Step) -> str:
+    """Return the type that a hop shows of where a step leads to: a thread or a frame is no object that is kept."""
     if step.one is None or step.kind in ("thread", "frame"):
         return step.kind
     return "module" if step.kind == "module" else type_name(step.one)

@@ -7,6 +7,7 @@ Only names and identities are kept here, no object.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # the half of signal that is in C
+import gc
 import signal
 import sys
 import threading
@@ -39,10 +40,13 @@ __all__ = [
 ALL, LATE, HOME = 0, 1, 2
 #: What runs tests holds everything for a while, and is no culprit.
 _MACHINERY = frozenset({"_pytest", "pytest", "pluggy", "pytest_memguard", "xdist", "execnet"})
+#: Within it, what is itself tested: the service that leaks on purpose.
+_SUBJECT = "pytest_memguard.demo"
 #: It holds what a fixture gave for as long as its scope lasts: a name that the user knows.
 FIXTURE = "_pytest.fixtures.FixtureDef"
 _MOST_FRAMES = 500
 _LARGEST_SOURCE = 2_000_000
+_LONGEST_HOOKS = 100_000
 #: Functions that the standard library registers with os.register_at_fork, or with codecs.register.
 _FORK_MODULES = frozenset({"logging", "random", "threading", "concurrent.futures.thread"})
 
@@ -53,14 +57,15 @@ class Roots:
 
     Args:
         home: Name of the module that the subject itself stands in.
+        thread: Identity of the thread that runs the subject; None for the one that asks.
 
     """
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, thread: int | None = None) -> None:
         self.home = home
         self.modules = dict(_modules())
         self._places: dict[int, tuple[Step, ...]] = {}
-        for identity, places in (*_stacks(), *_signal_handlers(), *_context()):
+        for identity, places in (*_stacks(thread or threading.get_ident()), *_signal_handlers(), *_context()):
             self._places.setdefault(identity, places)
 
     def knows(self, one: object) -> bool:
@@ -125,13 +130,14 @@ def is_machinery(one: Any) -> bool:  # noqa: ANN401 - any object at all
 
 def runs_tests(module: str) -> bool:
     """Whether a module belongs to what runs the tests."""
-    return module.partition(".")[0] in _MACHINERY
+    return module.partition(".")[0] in _MACHINERY and not module.startswith(_SUBJECT)
 
 
 def is_user_type(kind: type) -> bool:
     """Whether a class is neither Python's own, nor of its standard library, nor of what runs the tests."""
-    top = class_module(kind).partition(".")[0]
-    return top not in sys.stdlib_module_names and top not in _MACHINERY and top != "builtins"
+    module = class_module(kind)
+    top = module.partition(".")[0]
+    return top not in sys.stdlib_module_names and not runs_tests(module) and top != "builtins"
 
 
 # -- what is in no object's attributes -------------------------------------------------------------------------------
@@ -146,9 +152,8 @@ def _modules() -> Iterator[tuple[int, str]]:
 _Place = tuple[int, tuple[Step, ...]]
 
 
-def _stacks() -> Iterator[_Place]:
-    """Yield the local variables of all running frames, except of those that run the test."""
-    own = threading.get_ident()
+def _stacks(own: int) -> Iterator[_Place]:
+    """Yield the local variables of all running frames, except of those that run the test; *own* thread's by frame."""
     active: dict[Any, Any] = getattr(threading, "_active", {})
     for ident, top in sys._current_frames().items():  # noqa: SLF001 - public in all but its name
         root = None
@@ -222,7 +227,8 @@ def at_no_referrer(one: Any) -> tuple[Step, ...]:  # noqa: ANN401 - any object a
     if name in ("_asyncio.Task", "asyncio.tasks.Task"):
         return (Step("task", "task", one),)
     if type(one) is list:
-        modules = set(map(_module_of, one[:_MOST_FRAMES]))
+        # Not one[:n]: C code may have made it and not filled it yet, and reading such an item ends the process.
+        modules = set(map(_module_of, gc.get_referents(one)[:_MOST_FRAMES])) if len(one) <= _LONGEST_HOOKS else set()
         if modules & _FORK_MODULES:
             return (Step("interpreter", "os.register_at_fork", None), Step("reference", "hooks", one))
         if "encodings" in modules:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.core.units import signed
 from pytest_memguard.core.values import Explanation, Hop, RetentionPath, Site, TypeGrowth, Unit
 from pytest_memguard.errors import CouldNotRun
-from pytest_memguard.explain.evidence import sort_of
 from pytest_memguard.explain.paths import fitted
 from pytest_memguard.explain.places import Places
 
@@ -29,7 +28,7 @@ _COMMON = frozenset({"builtins.dict", "builtins.list", "builtins.tuple", "builti
 _REFERENCE = "weakref.ReferenceType"
 #: Who looks is not what is looked for.
 _OWN = ("tracemalloc.", "pytest_memguard.agent.")
-_PATH_S = 3.0
+_MOST_SOUGHT, _PATH_S = 3, 3.0
 
 
 def begin(client: Client, frames: int) -> None:
@@ -137,40 +136,33 @@ def _rank(kind: str) -> int:
 
 
 def _paths(client: Client, types: Sequence[TypeGrowth], requests: float) -> Iterator[RetentionPath]:
-    """Yield the path to an object of the type that tells most."""
-    for one in [one for one in types if one.type != _REFERENCE][:2]:
-        found = client.call("path", type=one.type, budget_s=_PATH_S)
+    """Yield the path to an object of the type that tells most; else to what the container keeps that grew most."""
+    gained = max(1, round(_LEAST_COUNT * requests))
+    wanted = [one for one in types if one.type != _REFERENCE][:_MOST_SOUGHT]
+    asked: list[dict[str, Any]] = [
+        {"type": one.type, "newest": max(1, round(one.count_per_run * requests))} for one in wanted
+    ]
+    for request in asked if types else [{}]:
+        found = client.call("path", **request, gained=gained, budget_s=_PATH_S)
         if found["hops"]:
-            hops = tuple(_hops(found["hops"], found["gained"], requests))
+            hops = tuple(_hops(found["hops"], requests))
             grown = next((at for at, hop in enumerate(hops) if hop.grows_per_run), 0)
-            yield RetentionPath(hops, "\n".join(fitted([[_line(hop)] for hop in hops], grown)))
+            yield RetentionPath(hops, "\n".join(fitted([[_line(at, hop)] for at, hop in enumerate(hops)], grown)))
             return
 
 
-def _hops(texts: Sequence[str], gained: Sequence[int], requests: float) -> Iterator[Hop]:
+def _hops(found: Sequence[Mapping[str, Any]], requests: float) -> Iterator[Hop]:
     """Yield the hops; suspect are the first container that grows with the requests, and what lies in it."""
-    grown = next((at for at, entries in enumerate(gained) if entries >= _LEAST_COUNT * requests), len(texts))
-    holder = ""
-    for at, text in enumerate(texts):
-        edge, _, kind = text.partition(": ")
-        root, _, name = edge.partition(" ")
-        if not kind and root in ("module", "class"):
-            yield Hop(root, name, root)
-            continue
-        each = gained[at] / requests if at == grown else 0.0
-        yield Hop(_edge(edge, holder), edge, kind.removeprefix("builtins."), each, suspect=at in (grown, grown + 1))
-        holder = kind
+    enough = _LEAST_COUNT * requests
+    grown = next((at for at, hop in enumerate(found) if hop["gained"] >= enough), len(found))
+    for at, hop in enumerate(found):
+        each = hop["gained"] / requests if at == grown else 0.0
+        yield Hop(hop["kind"], hop["name"], hop["type"], each, suspect=at in (grown, grown + 1))
 
 
-def _line(hop: Hop) -> str:
-    if hop.kind == hop.type:
-        return f"{hop.kind} {hop.name}"
+def _line(at: int, hop: Hop) -> str:
+    if not at:
+        return f"{hop.kind} {hop.name}" if hop.kind in ("module", "class") else hop.name
     line = f"  {hop.name}: {hop.type}"
     grows = f"{line}, {signed(hop.grows_per_run, Unit.COUNT)} a request"
     return f"{grows:<45} <- grows" if hop.grows_per_run else line
-
-
-def _edge(name: str, holder: str) -> str:
-    if not name.startswith("["):
-        return "attribute"
-    return "item" if sort_of(holder) == "dict" else "element"

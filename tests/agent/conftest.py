@@ -74,7 +74,7 @@ def _wait_for(condition: Callable[[], object]) -> None:
 
 
 WAITING = """
-import sys
+import sys, threading  # as next to every service does
 class Session:
     def __init__(self): self.rows = {"secret key": Row()}
 class Row: pass

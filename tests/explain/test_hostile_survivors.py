@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 import time
@@ -196,6 +197,15 @@ def test_a_very_large_container(monkeypatch: pytest.MonkeyPatch, make: Any) -> N
 
     assert found.paths[0].hops[1].name == ".LARGE"
     assert took_s < 10
+
+
+@pytest.mark.skipif(not hasattr(ctypes, "pythonapi"), reason="needs CPython's own functions")
+def test_a_list_that_c_code_has_not_filled_yet() -> None:
+    """A list with room and no items, which extensions make and sometimes leak: reading an item ends the process."""
+    make, hold = ctypes.pythonapi.PyList_New, ctypes.pythonapi.Py_IncRef
+    make.restype, make.argtypes, hold.argtypes = ctypes.py_object, [ctypes.c_ssize_t], [ctypes.py_object]
+
+    assert [one.count_per_run for one in look(lambda: hold(make(3))).types if one.type == "list"] == [1.0]
 
 
 def test_a_very_deep_structure(monkeypatch: pytest.MonkeyPatch) -> None:

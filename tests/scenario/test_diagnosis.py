@@ -35,7 +35,7 @@ def row(kind: str, count: int) -> dict[str, Any]:
 
 def finished(**answers: Any) -> Any:  # noqa: ANN401 - an Explanation
     """Return what is made of the answers, over 100 requests."""
-    rest = {"gc": {}, "trace": {}, "sites": {"rows": []}, "types": {"rows": []}, "path": {"hops": [], "gained": []}}
+    rest = {"gc": {}, "trace": {}, "sites": {"rows": []}, "types": {"rows": []}, "path": {"hops": []}}
     return diagnosis.finish(Agent(**{**rest, **answers}), 100, "/srv")  # type: ignore[arg-type]
 
 
@@ -72,11 +72,9 @@ def test_weak_references_last() -> None:
 
 def test_no_path_to_weak_reference() -> None:
     """Who holds a weak reference is not told: it is a cache of the interpreter."""
-    hops = ["class collections.abc.Iterable", ".?: weakref.ReferenceType"]
+    hops = [hop("class", "collections.abc.Iterable", "type"), hop("attribute", ".?", "weakref.ReferenceType")]
 
-    assert (
-        finished(types={"rows": [row("weakref.ReferenceType", 900)]}, path={"hops": hops, "gained": [0, 0]}).paths == ()
-    )
+    assert finished(types={"rows": [row("weakref.ReferenceType", 900)]}, path={"hops": hops}).paths == ()
 
 
 @pytest.mark.parametrize(("size", "found"), [(1500, 0), (1600, 1)])
@@ -95,63 +93,112 @@ def test_sites_of_one_line() -> None:
     assert (site.file, site.line, site.bytes_per_run, site.blocks_per_run) == ("shop.py", 3, 128, 2)
 
 
-def path_to(kind: str, hops: list[str], gained: list[int]) -> Any:  # noqa: ANN401 - a RetentionPath
+def hop(kind: str, name: str, type_: str, gained: int = 0) -> dict[str, Any]:
+    """Return a hop of a path, as the agent tells it."""
+    return {"kind": kind, "name": name, "type": type_, "gained": gained}
+
+
+SHOP, PAGE = hop("module", "shop", "module"), "shop.Page"
+
+
+def path_to(*hops: dict[str, Any]) -> Any:  # noqa: ANN401 - a RetentionPath
     """Return the path to one of a hundred objects, as the agent tells it."""
-    (path,) = finished(types={"rows": [row(kind, 100)]}, path={"hops": hops, "gained": gained}).paths
+    (path,) = finished(types={"rows": [row(PAGE, 100)]}, path={"hops": hops}).paths
     return path
 
 
 def test_path() -> None:
     """The path to what grows is told, hop by hop."""
-    hops = ["module shop", ".KEPT: builtins.list", "[...]: shop.Session"]
-    path = path_to("shop.Session", hops, [0, 100, 0])
+    path = path_to(SHOP, hop("attribute", ".KEPT", "list", 100), hop("element", "[...]", PAGE))
 
-    assert path.text.splitlines() == [
-        "module shop",
-        "  .KEPT: list, +1 a request                   <- grows",
-        "  [...]: shop.Session",
-    ]
     assert [(hop.kind, hop.name, hop.type, hop.grows_per_run, hop.suspect) for hop in path.hops] == [
         ("module", "shop", "module", 0.0, False),
         ("attribute", ".KEPT", "list", 1.0, True),
-        ("element", "[...]", "shop.Session", 0.0, True),
+        ("element", "[...]", "shop.Page", 0.0, True),
     ]
+    assert path.text.splitlines() == [
+        "module shop",
+        "  .KEPT: list, +1 a request                   <- grows",
+        "  [...]: shop.Page",
+    ]
+
+
+def test_path_from_a_thread() -> None:
+    """A root that is no module is told by its name."""
+    path = path_to(hop("thread", "thread worker", "thread"), hop("local", "run.pages", "list", 100))
+
+    assert path.text.splitlines()[0] == "thread worker"
 
 
 @pytest.mark.parametrize(("gained", "grows"), [(24, 0.0), (25, 0.25)])
 def test_container_that_grows(gained: int, grows: float) -> None:
     """A container that gains an entry in four requests grows with them; one that gains less fills for other reasons."""
-    path = path_to("shop.Page", ["module shop", ".PAGES: builtins.dict", "[...]: shop.Page"], [0, gained, 0])
+    path = path_to(SHOP, hop("attribute", ".PAGES", "dict", gained), hop("item", "[...]", PAGE))
 
     assert [hop.grows_per_run for hop in path.hops] == [0.0, grows, 0.0]
-    assert path.hops[2].kind == "item"
 
 
 def test_first_container_that_grows() -> None:
     """Of several it is the outermost: what lies in it grows along."""
-    hops = ["module shop", ".BY_NAME: collections.OrderedDict", "[...]: builtins.list", "[...]: shop.Page"]
-    path = path_to("shop.Page", hops, [0, 100, 100, 0])
+    path = path_to(
+        SHOP,
+        hop("attribute", ".BY_NAME", "dict", 100),
+        hop("item", "[...]", "list", 100),
+        hop("element", "[...]", PAGE),
+    )
 
-    assert [(hop.kind, hop.grows_per_run, hop.suspect) for hop in path.hops] == [
-        ("module", 0.0, False), ("attribute", 1.0, True), ("item", 0.0, True), ("element", 0.0, False),
+    assert [(hop.grows_per_run, hop.suspect) for hop in path.hops] == [
+        (0.0, False), (1.0, True), (0.0, True), (0.0, False)
     ]  # fmt: skip
 
 
+def test_asked_for() -> None:
+    """The agent is asked for the newest of a type, as many as came, and for what gained an entry in four requests."""
+    asked = asked_for_paths(row(PAGE, 100))
+
+    assert asked == [{"type": PAGE, "newest": 100, "gained": 25, "budget_s": 3.0}]
+
+
+def test_asked_for_without_types() -> None:
+    """Where no objects of the collector came, it is asked for what the container keeps that grew."""
+    assert asked_for_paths() == [{"gained": 25, "budget_s": 3.0}]
+
+
+def asked_for_paths(*rows: dict[str, Any]) -> list[dict[str, object]]:
+    """Return what the agent is asked for where it finds no path."""
+    asked: list[dict[str, object]] = []
+
+    class Asked(Agent):
+        def call(self, command: str, **arguments: object) -> dict[str, Any]:
+            if command == "path":
+                asked.append(arguments)
+            return super().call(command)
+
+    diagnosis.finish(
+        Asked(gc={}, trace={}, sites={"rows": []}, types={"rows": rows}, path={"hops": []}),  # type: ignore[arg-type]
+        100,
+        "/srv",
+    )
+    return asked
+
+
 @pytest.mark.parametrize(
-    ("hops", "gained", "says"),
+    ("hops", "says"),
     [
-        (["module shop", ".PAGES: builtins.dict", "[...]: shop.Page"], [0, 100, 0], "shop.PAGES is a dict without"),
         (
-            ["module shop", ".SIGNAL: shop.Signal", ".listeners: builtins.list", "[...]: builtins.method",
-             ".__self__: shop.Page"],
-            [0, 0, 100, 0, 0],
+            [SHOP, hop("attribute", ".PAGES", "dict", 100), hop("item", "[...]", PAGE)],
+            "shop.PAGES is a dict without a limit",
+        ),
+        (
+            [SHOP, hop("attribute", ".SIGNAL", "shop.Signal"), hop("attribute", ".listeners", "list", 100),
+             hop("element", "[...]", "method"), hop("method", ".__self__", PAGE)],
             "listeners are added to shop.SIGNAL.listeners and never removed",
         ),
     ],
 )  # fmt: skip
-def test_advice(hops: list[str], gained: list[int], says: str) -> None:
+def test_advice(hops: list[dict[str, Any]], says: str) -> None:
     """The advice for a service is the one that a test with the same path gets."""
-    answers = {"types": {"rows": [row("shop.Page", 100)]}, "path": {"hops": hops, "gained": gained}}
+    answers = {"types": {"rows": [row(PAGE, 100)]}, "path": {"hops": hops}}
 
     assert advise(finished(**answers), Holder(), ("blocks",)).startswith(says)
 
