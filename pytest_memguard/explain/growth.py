@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.values import TypeGrowth
 from pytest_memguard.explain.naming import (
     class_names,
@@ -72,11 +72,11 @@ class Budget:
 
     deadline_s: float
     notes: list[str] = field(default_factory=list)
-    _began_s: float = field(default_factory=time.perf_counter)
+    _began_s: float = field(default_factory=REAL.seconds)
 
     def is_spent(self, done: str = "") -> bool:
         """Whether the time is over; if so, note what was *done* by then."""
-        if time.perf_counter() - self._began_s < self.deadline_s:
+        if REAL.seconds() - self._began_s < self.deadline_s:
             return False
         note = f"stopped after {self.deadline_s:g} s{done and ' '}{done}"
         if done and note not in self.notes:

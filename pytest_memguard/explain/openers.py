@@ -11,10 +11,10 @@ import dis
 import os
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.values import CHILDREN, FDS, TASKS, THREADS
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class _Hook:
         self._made = made
         self._pid = os.getpid()
         self._events = 0
-        self._deadline_s = time.perf_counter() + budget_s
+        self._deadline_s = REAL.seconds() + budget_s
         fds = _fd_counter() if FDS.name in made else None
         self._listings: dict[str, Callable[[], frozenset[int]]] = {}
         self._counters: list[tuple[str, Callable[[], int]]] = []
@@ -211,7 +211,7 @@ class _Hook:
         elif event == "return" and id(frame.f_code) in self._creates_tasks and arg is not None:
             self._made[TASKS.name][id(arg)] = _stack(frame, event)
         self._events += 1
-        if self._events % _BETWEEN_CLOCKS == 0 and time.perf_counter() > self._deadline_s:
+        if self._events % _BETWEEN_CLOCKS == 0 and REAL.seconds() > self._deadline_s:
             self._stop("it took too long")
 
     def _forked(self, frame: FrameType, event: str) -> None:

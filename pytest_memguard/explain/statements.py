@@ -11,13 +11,13 @@ import dis
 import gc
 import inspect
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from statistics import fmean, median
 from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.core.clocks import REAL
 from pytest_memguard.explain.naming import is_a, plain, qualified_name
 from pytest_memguard.explain.places import Places
 
@@ -81,7 +81,7 @@ def growing_statements(  # noqa: PLR0913 - each is one fact about the subject
     if sys.gettrace() is not None:
         notes.append("a debugger or coverage traces the test: the statement that native memory grows on was not sought")
         return ()
-    search = _Search(run, read, Places(root=root, home_file=home_file), time.perf_counter() + budget_s, notes)
+    search = _Search(run, read, Places(root=root, home_file=home_file), REAL.seconds() + budget_s, notes)
     return search.sites(code, runs)
 
 
@@ -116,7 +116,7 @@ class _Search:
         """Look for the line inside the functions of the user's that the first line called."""
         first = next(iter(stacks), None)
         codes = meter.callees.get(first[0]) if first else None
-        if first is None or not codes or time.perf_counter() > self._deadline_s:
+        if first is None or not codes or REAL.seconds() > self._deadline_s:
             return None
         deeper, _ = self._measured(frozenset(codes), runs)
         found = _growing(deeper.spots(), min(total, stacks[first]))
@@ -142,7 +142,7 @@ class _Search:
         return meter, _typical(kept)
 
     def _called(self, spots: set[_Spot]) -> dict[_Spot, tuple[str, ...]]:
-        if sys.getprofile() is not None or time.perf_counter() > self._deadline_s:
+        if sys.getprofile() is not None or REAL.seconds() > self._deadline_s:
             return {}
         calls = _Calls(spots, self._deadline_s)
         sys.setprofile(calls)
@@ -217,7 +217,7 @@ class _Meter:
             added, spot = self._runs[-1], (frame.f_code, point[0])
             added[spot] = added.get(spot, 0) + now - point[1]
         self._events += 1
-        if self._events % _BETWEEN_CLOCKS == 0 and time.perf_counter() > self._deadline_s:
+        if self._events % _BETWEEN_CLOCKS == 0 and REAL.seconds() > self._deadline_s:
             self.is_late = True
             sys.settrace(None)
             return None
@@ -279,7 +279,7 @@ class _Calls:
         if event != "c_call":
             return
         self._events += 1
-        if self._events % _BETWEEN_CLOCKS == 0 and time.perf_counter() > self._deadline_s:
+        if self._events % _BETWEEN_CLOCKS == 0 and REAL.seconds() > self._deadline_s:
             sys.setprofile(None)
             return
         spot = self._spot_of(frame)
