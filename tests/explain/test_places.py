@@ -125,7 +125,7 @@ def test_missing_source_has_no_names(places: Places, tmp_path: Path) -> None:
     """What is not there, or is a folder, is named by a question mark."""
     assert places.function(str(tmp_path / "gone.py"), 1) == "?"
     assert places.function(str(tmp_path), 1) == "?"
-    assert places.source("<string>", 1) == ""
+    assert places.source("<made up>", 1) == ""
 
 
 def test_huge_source_is_not_parsed(places: Places, tmp_path: Path) -> None:
