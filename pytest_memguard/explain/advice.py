@@ -183,10 +183,20 @@ def _at_exit(seen: Evidence) -> str:
 
 def _context(seen: Evidence) -> str:
     at = next((at for at, hop in enumerate(seen.path) if hop.kind == "context"), -1)
+    if at >= 0 and seen.grown is not None and _VARIABLES.match(seen.grown.type):
+        return _see(
+            "context-variable",
+            "context variables are made anew each time and set: make each of them once, at the top of a module, and "
+            "reset(token) what set() returned",
+        )
     # A tuple does not grow: the variable is set to a longer one each time.
     if at < 0 or (seen.grown is not None and seen.grown.type != "tuple"):
         return ""
     return _see("context-variable", f"{seen.name_of(at)} is set and never reset: reset(token) what set() returned")
+
+
+#: The tree in which a context keeps the values of its variables.
+_VARIABLES = re.compile(r"hamt\b|hamt_")
 
 
 def _scheduled(seen: Evidence) -> str:

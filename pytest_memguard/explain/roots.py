@@ -11,7 +11,7 @@ import gc
 import signal
 import sys
 import threading
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -226,6 +226,8 @@ def at_no_referrer(one: Any) -> tuple[Step, ...]:  # noqa: ANN401 - any object a
     name = qualified_name(type(one))
     if name in ("_asyncio.Task", "asyncio.tasks.Task"):
         return (Step("task", "task", one),)
+    if type(one) is Context:
+        return (Step("context", "current context", one),)
     if type(one) is list:
         # Not one[:n]: C code may have made it and not filled it yet, and reading such an item ends the process.
         modules = set(map(_module_of, gc.get_referents(one)[:_MOST_FRAMES])) if len(one) <= _LONGEST_HOOKS else set()

@@ -143,6 +143,9 @@ PATTERNS = {
         explained(_asyncio__Task=1, coroutine=1),
     ],
     "context-variable": [
+        # Ever new variables: the tree of all of them grows.
+        explained(root("context", "current context", "contextvars.Context"),
+                  hop("context", "contextvar", "hamt_bitmap_node", 1)),
         explained(root("context", "contextvar SPANS", "tuple"), hop("element", "[...]", "shop.Span"), shop__Span=1),
         explained(
             root("thread", "thread MainThread", "Context"),

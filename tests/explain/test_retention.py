@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
 import gc
 import linecache
 import logging
@@ -18,6 +19,7 @@ import pytest
 
 from pytest_memguard.explain import growth, retention
 from pytest_memguard.explain.holders import ContainerCheck
+from pytest_memguard.explain.roots import at_no_referrer
 
 RUNS = 7
 
@@ -685,3 +687,10 @@ def test_after_asyncio_has_run(make: Callable[..., Any]) -> None:
     gc.collect()
 
     assert text_of(found).startswith("module shop\n.KEPT: list, +1 a run <- grows")
+
+
+def test_a_context_is_a_root() -> None:
+    """The context that a thread runs in is held by C code, and has a name of its own."""
+    (step,) = at_no_referrer(contextvars.copy_context())
+
+    assert (step.kind, step.name) == ("context", "current context")
