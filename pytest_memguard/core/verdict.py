@@ -104,11 +104,18 @@ def _rebound_reason(holder: Holder) -> str:
     return f"each run binds {holder.name} to a wrapper of its former value: the test does not undo what it patches"
 
 
+#: Why what grows for sure is no leak yet.
+_CUT_SHORT = "; cut short, as runs took long: repeated alone it is decided"
+
+
 def _gate(score: float, suspects: tuple[Suspect, ...], readings: Readings, plan: Plan, holder: Holder) -> Verdict:
     policies = _policies(readings, plan, score)
     confirmed = any(suspect.confirmed for suspect in suspects)
     level = Level.LEAK if confirmed and score >= plan.confidence else Level.GROWING
-    return Verdict(level, score, _reason(suspects, readings, holder), plan.policy, policies)
+    reason = _reason(suspects, readings, holder)
+    if confirmed and level is Level.GROWING and length_of(readings) == "short":
+        reason += _CUT_SHORT
+    return Verdict(level, score, reason, plan.policy, policies)
 
 
 def _reason(suspects: tuple[Suspect, ...], readings: Readings, holder: Holder) -> str:

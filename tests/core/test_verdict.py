@@ -155,6 +155,16 @@ def test_both_sides_of_the_threshold(table: Table, confidence: float, level: Lev
     assert (verdict.level, verdict.score, verdict.policy) == (level, 91.1, "calibrated")
 
 
+@pytest.mark.parametrize(("confirm", "says"), [(7, True), (33, False)])
+def test_growth_that_was_cut_short_says_so(confirm: int, says: bool) -> None:  # noqa: FBT001 - drawn
+    """What grows for sure, and was followed too shortly to be called a leak, says that and what decides it."""
+    plan = replace(PLAN, confidence=99.9999)
+    verdict = judge(readings(3, 31, confirm), plan, stop("confirmed", suspect()), UNBOUNDED)
+
+    assert verdict.level is Level.GROWING
+    assert verdict.reason.endswith("; cut short, as runs took long: repeated alone it is decided") is says
+
+
 def test_growth_that_was_not_confirmed_is_no_leak(table: Table) -> None:
     """What was not confirmed is growing, however low the threshold."""
     table(0.0001, 0.5)
