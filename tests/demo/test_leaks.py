@@ -7,7 +7,7 @@ import statistics
 import time
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,6 +48,16 @@ def _steps(demo: Demo, leak: type[Leak], mode: str, warm_up: int) -> list[int]:
     return [after - before for before, after in pairwise(readings)]
 
 
+def _verdict(demo: Demo) -> dict[str, Any]:
+    """Return the guard's verdict; after more requests where a machine that stood still has left it undecided."""
+    for _ in range(4):
+        found: dict[str, Any] = demo.get("/api/memory/leak-detection")
+        if found["verdict"].startswith("leak"):
+            break
+        _ask(demo, 2 * STEP, PAUSE_S)
+    return found
+
+
 @pytest.fixture
 def calm_demo(demo: Demo) -> Demo:
     """Return the demo with all switches off, nothing held, and its window full of that."""
@@ -62,7 +72,7 @@ def calm_demo(demo: Demo) -> Demo:
 def test_leaky_grows_linearly_and_is_named(calm_demo: Demo, leak: type[Leak]) -> None:
     """300 requests add the same amount per request throughout, and the guard's verdict names the counter."""
     steps = _steps(calm_demo, leak, "leaky", warm_up=0)
-    verdict = calm_demo.get("/api/memory/leak-detection")
+    verdict = _verdict(calm_demo)
     held = calm_demo.get("/api/memory-stats")["held"]
 
     grows = leak.grows.name
