@@ -236,6 +236,10 @@ class _Dictionary:
         return found if type(found) is dict else None
 
 
+#: The collector is told of the last element first.
+_FORWARD = 1 if _get_referents([0, 1])[0] == 0 else -1
+
+
 class _Elements:
     """Lists the elements of lists, tuples and deques by their number."""
 
@@ -245,7 +249,10 @@ class _Elements:
         self._iterate, self._steady = base.__iter__, steady
 
     def __call__(self, one: Any) -> Iterator[Edge]:  # noqa: ANN401 - a container
-        for number, value in enumerate(self._steady(self._iterate(one))):
+        # C code may have made a list or a tuple and not filled it yet: to read such an item ends the process.
+        plain = type(one) is list or type(one) is tuple
+        values = _get_referents(one)[::_FORWARD] if plain else self._steady(self._iterate(one))
+        for number, value in enumerate(values):
             yield ELEMENT, number, value
 
 

@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 import types
+from array import array
 from collections import OrderedDict, defaultdict, deque
 from typing import Any
 
@@ -202,10 +203,22 @@ def test_a_very_large_container(monkeypatch: pytest.MonkeyPatch, make: Any) -> N
 @pytest.mark.skipif(not hasattr(ctypes, "pythonapi"), reason="needs CPython's own functions")
 def test_a_list_that_c_code_has_not_filled_yet() -> None:
     """A list with room and no items, which extensions make and sometimes leak: reading an item ends the process."""
-    make, hold = ctypes.pythonapi.PyList_New, ctypes.pythonapi.Py_IncRef
-    make.restype, make.argtypes, hold.argtypes = ctypes.py_object, [ctypes.c_ssize_t], [ctypes.py_object]
+    make, hold, release = ctypes.pythonapi.PyList_New, ctypes.pythonapi.Py_IncRef, ctypes.pythonapi.Py_DecRef
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_ssize_t]
+    hold.argtypes = release.argtypes = [ctypes.py_object]
+    addresses = array("Q", [0] * (RUNS + 2))
+    made = iter(range(len(addresses)))
 
-    assert [one.count_per_run for one in look(lambda: hold(make(3))).types if one.type == "list"] == [1.0]
+    def leak() -> None:
+        half = make(3)
+        hold(half)
+        addresses[next(made)] = id(half)
+
+    try:
+        assert [one.count_per_run for one in look(leak).types if one.type == "list"] == [1.0]
+    finally:
+        for address in addresses:
+            release(ctypes.cast(address, ctypes.py_object).value)
 
 
 def test_a_very_deep_structure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,19 @@ def test_the_process_is_as_it_was(tmp_path: Path, children: list[int]) -> None:
     assert [is_gone(child) for child in children] == [True, True]
 
 
+def test_containers_that_c_code_has_not_filled_yet(program: Callable[[str], Any]) -> None:
+    """To read an item of a list or tuple that has room and no items ends the process: they have no edges."""
+    objects = program("""
+import ctypes
+for make in (ctypes.pythonapi.PyList_New, ctypes.pythonapi.PyTuple_New):
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_ssize_t]
+KEPT = [ctypes.pythonapi.PyList_New(3), ctypes.pythonapi.PyTuple_New(3)]
+print(heap.write("x.heapsnapshot", fork=False).objects)
+""")
+
+    assert objects > 1000
+
+
 @pytest.mark.parametrize("fork", [True, False])
 def test_no_garbage_is_left(*, fork: bool, tmp_path: Path) -> None:
     """A frame that holds itself would keep every local variable of every caller until the next collection."""
