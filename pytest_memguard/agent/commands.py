@@ -195,6 +195,8 @@ class _Types:
 
     def answer(self, request: Request) -> Answer:
         """Return the types that have most."""
+        if _flag(request, "remember"):
+            self.lengths.remember()  # first, as it loads modules, which are no growth
         objects = gc.get_objects()
         counts: Counter[type] = Counter()
         sizes: Counter[type] = Counter()
@@ -203,8 +205,6 @@ class _Types:
             counts[kind] += 1
             sizes[kind] += _size(one)
         total = len(objects)
-        if _flag(request, "remember"):
-            self.lengths.remember()
         del objects
         now: dict[Hashable, tuple[int, int]] = {}
         for kind, count in counts.items():

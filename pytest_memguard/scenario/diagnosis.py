@@ -39,6 +39,7 @@ def begin(client: Client, frames: int) -> None:
         CouldNotRun: the agent did not answer.
 
     """
+    client.call("types", remember=True, limit=1)  # loads what it needs before that is traced
     client.call("gc", passes=2)
     client.call("trace", on=True, frames=frames)
     client.call("sites", remember=True, limit=1)

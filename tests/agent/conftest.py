@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -105,8 +106,9 @@ def wait_for() -> WaitFor:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the folders of agents of this test below its own folder, which is short enough for a socket."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Put the folders of agents of this test below one of its own, which is short enough for a socket anywhere."""
     monkeypatch.delenv("TMPDIR", raising=False)
-    return tmp_path
+    with tempfile.TemporaryDirectory(prefix="mg") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)

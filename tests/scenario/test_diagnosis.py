@@ -44,7 +44,7 @@ def test_begin() -> None:
     agent = Agent(gc={}, trace={}, sites={}, types={})
     diagnosis.begin(agent, 4)  # type: ignore[arg-type]
 
-    assert agent.asked == ["gc", "trace", "sites", "types"]
+    assert agent.asked == ["types", "gc", "trace", "sites", "types"]
 
 
 @pytest.mark.parametrize(("count", "names"), [(24, []), (25, ["shop.Session"])])
