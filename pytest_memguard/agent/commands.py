@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard import __version__
 from pytest_memguard.agent.counters import read_counters, trim_heap
-from pytest_memguard.agent.paths import Lengths, find_path
 from pytest_memguard.errors import CouldNotRun
 
 if TYPE_CHECKING:
     import tracemalloc
     from collections.abc import Callable, Hashable, Mapping
+
+    from pytest_memguard.agent.paths import Lengths
 
 __all__ = ["commands"]
 
@@ -191,12 +192,12 @@ class _Types:
 
     def __init__(self) -> None:
         self._remembered = _Remembered()
-        self.lengths = Lengths()
+        self.lengths: Lengths | None = None
 
     def answer(self, request: Request) -> Answer:
         """Return the types that have most."""
         if _flag(request, "remember"):
-            self.lengths.remember()  # first, as it loads modules, which are no growth
+            self._remember_lengths()  # first, as it loads modules, which are no growth
         objects = gc.get_objects()
         counts: Counter[type] = Counter()
         sizes: Counter[type] = Counter()
@@ -213,6 +214,23 @@ class _Types:
             now[name] = (size + sizes[kind], before + count)
         rows = self._remembered.ranked(now, request)
         return {"rows": [{"type": key, "bytes": size, "count": count} for key, size, count in rows], "total": total}
+
+    def _remember_lengths(self) -> None:
+        if _may_seek_paths():
+            from pytest_memguard.agent.paths import Lengths  # noqa: PLC0415 - see there
+
+            self.lengths = Lengths()
+            self.lengths.remember()
+
+
+def _may_seek_paths() -> bool:
+    """
+    Whether the agent may load what seeks paths: it needs ``threading``.
+
+    Up to 3.12 the thread that loads this first is taken for the main one, for which the end of the program waits; and
+    the thread of the agent never ends. Next to every service has loaded it.
+    """
+    return sys.version_info >= (3, 13) or "threading" in sys.modules
 
 
 def _size(one: object) -> int:
@@ -231,7 +249,7 @@ def _name(kind: type) -> str:
         return type.__repr__(kind)[:_MOST_TEXT]
 
 
-def _path(request: Request, lengths: Lengths) -> Answer:
+def _path(request: Request, lengths: Lengths | None) -> Answer:
     """Find who holds objects of a type, or, where none is named, what a container that grew keeps."""
     wanted = request.get("type", "")
     if not isinstance(wanted, str) or len(wanted) > _MOST_TEXT or not (wanted or "gained" in request):
@@ -243,10 +261,15 @@ def _path(request: Request, lengths: Lengths) -> Answer:
     count = len(found)
     if wanted and not found:
         return {"type": wanted, "count": 0, "hops": [], "why": "the collector tracks no object of this type"}
+    if not _may_seek_paths():
+        why = "the program has not loaded threading; a heap snapshot has all paths"
+        return {"type": wanted, "count": count, "hops": [], "why": why}
+    from pytest_memguard.agent.paths import Lengths, find_path  # noqa: PLC0415 - see there
+
     # They stand in the order in which they were made, mostly: one that a request in flight does not use, and the last.
     samples = [found[count - 1 - min(newest, count) // 2], found[-1]] if found else []
     del found
-    hops, why = find_path(samples, lengths, least=least, budget_s=budget_s)
+    hops, why = find_path(samples, lengths or Lengths(), least=least, budget_s=budget_s)
     return {"type": wanted, "count": count, "hops": hops, "why": why}
 
 

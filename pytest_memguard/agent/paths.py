@@ -3,19 +3,29 @@ Who holds what stays: the path from a root, through the container that grows, do
 
 Paths are sought as for a test that leaks, with two differences: the thread that serves is not the one that asks, and
 keys are not shown, as they may be secrets.
+
+It brings 30,000 blocks and ``threading``: an agent that is never asked for a path does not load it.
 """
 
 from __future__ import annotations
 
 import gc
-import sys
+import threading
 from collections import deque
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.explain.climb import Climb
+from pytest_memguard.explain.edges import steps
+from pytest_memguard.explain.growth import Budget, newest
+from pytest_memguard.explain.holders import Grown, containers_by_measure
+from pytest_memguard.explain.paths import type_of
+from pytest_memguard.explain.roots import Roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_memguard.explain.climb import Climb, Way
+    from pytest_memguard.explain.climb import Way
 
 __all__ = ["Lengths", "find_path"]
 
@@ -33,7 +43,7 @@ class Lengths:
 
     def remember(self) -> None:
         """Remember the length of every container."""
-        self._before = {id(one): length for one, length in _lengths()} if _may_explain() else None
+        self._before = {id(one): length for one, length in _lengths()}
 
     def gained(self) -> list[tuple[Any, int]]:
         """Return the containers that gained since, and how many entries, those that gained most first."""
@@ -44,20 +54,7 @@ class Lengths:
         return sorted((pair for pair in found if pair[1] > 0), key=lambda pair: -pair[1])
 
 
-def _may_explain() -> bool:
-    """
-    Whether what explains may be loaded here: it needs ``threading``.
-
-    Up to 3.12 the thread that loads this first is taken for the main one, for which the end of the program waits; and
-    the thread of the agent never ends. Next to every service has loaded it.
-    """
-    return sys.version_info >= (3, 13) or "threading" in sys.modules
-
-
 def _lengths() -> Iterator[tuple[Any, int]]:
-    # Here, as it is 30,000 blocks: an agent that is never asked for a path needs none of it.
-    from pytest_memguard.explain.holders import containers_by_measure  # noqa: PLC0415 - as above
-
     for found, measure in containers_by_measure():
         for one in found:
             length = measure(one)
@@ -81,14 +78,6 @@ def find_path(
         budget_s: Seconds that this may take.
 
     """
-    if not _may_explain():
-        return [], "the program has not loaded threading; a heap snapshot has all paths"
-    import threading  # noqa: PLC0415 - see _may_explain
-
-    from pytest_memguard.explain.climb import Climb  # noqa: PLC0415 - see _lengths
-    from pytest_memguard.explain.growth import Budget  # noqa: PLC0415 - see _lengths
-    from pytest_memguard.explain.roots import Roots  # noqa: PLC0415 - see _lengths
-
     grown = lengths.gained()
     gains = {id(one): gained for one, gained in grown}
     budget = Budget(budget_s)
@@ -116,9 +105,6 @@ def _rooted(climb: Climb, one: object) -> Way | None:
 
 def _down(container: Any, kinds: set[int]) -> list[Any]:  # noqa: ANN401 - any container at all
     """Return the chain from a container through its newest entry to the first object of *kinds*; empty without one."""
-    from pytest_memguard.explain.growth import newest  # noqa: PLC0415 - see _lengths
-    from pytest_memguard.explain.holders import Grown  # noqa: PLC0415 - see _lengths
-
     entries = [value for _, value in newest(Grown(container, 0, 1))] or gc.get_referents(container)[-1:]
     if not kinds or not entries:
         return [container, *entries]
@@ -128,7 +114,7 @@ def _down(container: Any, kinds: set[int]) -> list[Any]:  # noqa: ANN401 - any c
         chain = waiting.popleft()
         if id(type(chain[-1])) in kinds:
             return [container, *chain]
-        if isinstance(chain[-1], (type, type(gc))):
+        if isinstance(chain[-1], (type, ModuleType)):
             continue
         for one in gc.get_referents(chain[-1]):
             if id(one) not in above:
@@ -138,8 +124,6 @@ def _down(container: Any, kinds: set[int]) -> list[Any]:  # noqa: ANN401 - any c
 
 
 def _hops(way: Way, below: Sequence[Any], gains: dict[int, int]) -> list[dict[str, Any]]:
-    from pytest_memguard.explain.edges import steps  # noqa: PLC0415 - see _lengths
-    from pytest_memguard.explain.paths import type_of  # noqa: PLC0415 - see _lengths
 
     chain = [*way.chain, *below[1:]]
     named = [*way.first, *steps(chain, frozenset(map(id, chain)))]
