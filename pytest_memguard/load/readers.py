@@ -18,7 +18,8 @@ def number(low: float, high: float, *, or_low: bool = False) -> Callable[[object
             at_least = value >= low if or_low else value > low
             if at_least and value <= high:
                 return float(value)
-        raise ValueError(f"is not a number {'of' if or_low else 'above'} {low:g} {'or more, ' * or_low}up to {high:g}")
+        least = f"of {low:g} or more," if or_low else f"above {low:g}"
+        raise ValueError(f"is not a number {least} up to {high:,.10g}")
 
     return read
 

@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from pytest_memguard.core.toml import parse
 from pytest_memguard.core.units import parse_size
 from pytest_memguard.errors import ConfigError
 from pytest_memguard.load.profile import LoadSpec
-from pytest_memguard.load.readers import flag, whole
+from pytest_memguard.load.readers import flag, number, whole
 from pytest_memguard.scenario import monitor_json, thresholds
 from pytest_memguard.scenario.placeholders import Unset, filled
 from pytest_memguard.scenario.places import json_lines, line_of, toml_lines
@@ -374,17 +375,7 @@ def _root_of(url: str) -> str:
 # -- values: each reader returns a valid one, or raises ValueError with what is wrong ----------------------------------
 
 
-def _seconds(low: float, *, or_low: bool = False) -> Callable[[object], float]:
-    def read(value: object) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            enough = value >= low if or_low else value > low
-            if enough and value <= _LONGEST_S:
-                return float(value)
-        raise ValueError(f"is not a number of seconds {'of' if or_low else 'above'} {low:g}{' or more' * or_low}")
-
-    return read
-
-
+_seconds = partial(number, high=_LONGEST_S)
 _UNFIT = frozenset('<>:"/\\|?*')
 _LONGEST_NAME = 100
 

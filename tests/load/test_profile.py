@@ -92,9 +92,9 @@ def test_the_url_comes_later() -> None:
     ("keys", "says"),
     [
         ({"rat": 1}, "rat is not a setting of a load; did you mean 'rate'?"),
-        ({"rate": 0}, "rate = 0 is not a number above 0 up to 1e+06"),
-        ({"rate": float("nan")}, "rate = nan is not a number above 0 up to 1e+06"),
-        ({"rate": True}, "rate = True is not a number above 0 up to 1e+06"),
+        ({"rate": 0}, "rate = 0 is not a number above 0 up to 1,000,000"),
+        ({"rate": float("nan")}, "rate = nan is not a number above 0 up to 1,000,000"),
+        ({"rate": True}, "rate = True is not a number above 0 up to 1,000,000"),
         ({"connections": 0}, "connections = 0 is not a whole number from 1 to 10000"),
         ({"connections": 10_001}, "connections = 10001 is not a whole number from 1 to 10000"),
         ({"duration_s": "60"}, "duration_s = '60' is not a number above 0"),
