@@ -3,8 +3,8 @@ What the middleware costs a service, and how it answers when memory is short.
 
 Per request: an application that does nothing is called 20,000 times as it is, and behind the middleware, in turn; the
 difference of the medians of single calls is what the middleware adds. Throughput: the same application on uvicorn
-(h11, asyncio) in a process of its own, with and without, under 16 connections that are kept open; CPU seconds of the
-server a request stand beside the wall time, as the cores are shared. Turned away: the time of a 503, alone and through
+(h11, asyncio) in a process of its own, with and without, under 16 connections that are kept open, with several pairs
+of such processes; CPU seconds of the server a request stand beside the wall time, as the cores are shared. Turned away: the time of a 503, alone and through
 uvicorn. Pauses: the longest gap of an event loop while ``POST /memguard/gc`` collects among so many objects.
 
 Targets: 50 us a request at the median, 2 % of the throughput, 1 ms a 503; 50 ms pause, which a full collection passes
@@ -208,6 +208,7 @@ async def _body() -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__, rounds=21)
+    parser.add_argument("--pairs", type=int, default=12, help="pairs of servers, with and without (12)")
     parser.add_argument("--requests", type=int, default=3_200, help="requests a round through uvicorn (3,200)")
     options = parser.parse_args()
     asgi, wsgi = MemguardASGI(_app, interval_s=5, limit_bytes=2**40), MemguardWSGI(_wsgi_app, interval_s=5)
@@ -227,7 +228,7 @@ def main() -> None:
         more = median(calls[f"{kind} with"]) - median(calls[f"{kind} without"])
         rows.append((kind, f"{median(calls[f'{kind} without']):.2f}", f"{more:.2f}", judged(more, TARGET_US)))
     show("median call, us", ("interface", "without", "more", f"<= {TARGET_US:g}"), rows)
-    served = _throughput(options.rounds, options.requests)
+    served = _throughput(options.pairs, options.rounds, options.requests)
     shed_ms = _shed_ms()
     print(f"503, 99 of 100: {shed_ms:.3f} ms, {judged(shed_ms, TARGET_SHED_MS)} (1 ms)")
     pauses = {objects: _pause_ms(objects) for objects in (10_000, 100_000, 300_000, 1_000_000, 3_000_000)}
@@ -239,23 +240,31 @@ def main() -> None:
     keep(options.json, "service_middleware", {"calls_us": calls, **served, "shed_ms": shed_ms, "pauses_ms": pauses})
 
 
-def _throughput(rounds: int, requests: int) -> dict[str, object]:
+def _throughput(pairs: int, rounds: int, requests: int) -> dict[str, object]:
+    """Compare several pairs of servers: two processes of one program differ by more than the guard, run after run."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         (Path(name) / "served.py").write_text(_SERVER, encoding="utf-8")
-        servers = {side: _Uvicorn(Path(name), guarded=side == "with") for side in ("with", "without")}
-        try:
-            walls = in_turn({side: lambda one=one: one.us_a_request(requests) for side, one in servers.items()}, rounds)
-        finally:
-            for one in servers.values():
-                one.end()
-    cpus = {side: [cpu_s * 1e6 for cpu_s in one.cpu_s[1:]] for side, one in servers.items()}
+        measured = [_pair(Path(name), rounds, requests) for _ in range(pairs)]
     rows = []
-    for what, values in (("wall", walls), ("server CPU", cpus)):
-        middle, low, high = ratio(values["with"], values["without"])
-        figures = (f"{median(values['without']):.1f}", f"{middle:.3f}", f"{low:.3f} - {high:.3f}")
+    for what, side in (("wall", 0), ("server CPU", 1)):
+        values = [pair[side] for pair in measured]
+        middle, low, high = ratio([pair["with"] for pair in values], [pair["without"] for pair in values])
+        figures = (f"{median(pair['without'] for pair in values):.1f}", f"{middle:.3f}", f"{low:.3f} - {high:.3f}")
         rows.append((what, *figures, judged(middle, TARGET_LOSS)))
     show("uvicorn, us a request", ("time", "without", "with / without", "quartiles", f"<= {TARGET_LOSS:g}"), rows)
-    return {"wall_us": walls, "cpu_us": cpus}
+    return {"wall_us": [wall for wall, _ in measured], "cpu_us": [cpu for _, cpu in measured]}
+
+
+def _pair(folder: Path, rounds: int, requests: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median wall and CPU time of a request through a server with the guard and one without."""
+    servers = {side: _Uvicorn(folder, guarded=side == "with") for side in ("with", "without")}
+    try:
+        walls = in_turn({side: lambda one=one: one.us_a_request(requests) for side, one in servers.items()}, rounds)
+    finally:
+        for one in servers.values():
+            one.end()
+    cpus = {side: median(one.cpu_s[1:]) * 1e6 for side, one in servers.items()}
+    return {side: median(readings) for side, readings in walls.items()}, cpus
 
 
 if __name__ == "__main__":
