@@ -27,7 +27,7 @@ LEAST = {"blocks": 1, "fds": 1, "threads": 1, "tasks": 1, "heap": 64 * 1024}
 MOST_BY_ITSELF = {"blocks": 240, "fds": 3, "threads": 3, "tasks": 3, "heap": 64 * 1024}
 #: What the guard's verdict may speak of where several counters rise: of the first that does so evenly enough. Payloads
 #: and the frames of coroutines lie in the native heap; the objects around them are blocks.
-SPOKEN_OF = dict.fromkeys(("blocks", "tasks"), {"blocks", "gc_objects", "heap"})
+SPOKEN_OF = {grows: {"blocks", "gc_objects", "heap"} for grows in ("blocks", "tasks")}
 
 each_leak = pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.name)
 
