@@ -266,10 +266,7 @@ def _path(request: Request, lengths: Lengths | None) -> Answer:
         return {"type": wanted, "count": count, "hops": [], "why": why}
     from pytest_memguard.agent.paths import Lengths, find_path  # noqa: PLC0415 - see there
 
-    # They stand in the order in which they were made, mostly: one that a request in flight does not use, and the last.
-    samples = [found[count - 1 - min(newest, count) // 2], found[-1]] if found else []
-    del found
-    hops, why = find_path(samples, lengths or Lengths(), least=least, budget_s=budget_s)
+    hops, why = find_path(found, lengths or Lengths(), came=newest, least=least, budget_s=budget_s)
     return {"type": wanted, "count": count, "hops": hops, "why": why}
 
 

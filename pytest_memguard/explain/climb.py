@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ __all__ = ["Climb", "Way"]
 
 _MOST_LEVELS = 24
 _WIDEST = 48
+#: Of what refers to the same object in the same way, as the frames of a thousand kept tracebacks do, so many go on.
+_MOST_ALIKE = 16
 #: A better root is looked for so many levels above a poor one.
 _FURTHER = 2
 #: A container with more entries than this is not asked what it refers to.
@@ -81,8 +83,15 @@ class Climb:
         self._given = set(skip) | {id(roots), id(roots.__dict__), id(roots.modules)}
         self._budget = budget
 
-    def up(self, starts: Sequence[Any]) -> Way | None:
-        """Return the best way from a root to one of *starts*; None where only what runs the tests holds them."""
+    def up(self, starts: Sequence[Any], *, native: bool = True) -> Way | None:
+        """
+        Return the best way from a root to one of *starts*; None where only what runs the tests holds them.
+
+        Args:
+            starts: Objects to look from.
+            native: Whether what C code holds, which nobody sees into, counts as a root.
+
+        """
         self._skip = {*self._given, id(starts)}
         search = _Search(list(starts), [-1] * len(starts), set(map(id, starts)))
         level = list(range(len(starts)))
@@ -96,7 +105,7 @@ class Climb:
             level = self._above(search, [at for at in level if not self._is_end(search.pool[at])])
         if found:
             return self._way(search, self._best(search, found))
-        return None if search.machinery else self._way_from_nowhere(search, len(starts))
+        return None if search.machinery else self._way_from_nowhere(search, len(starts), native=native)
 
     def _is_root(self, one: object) -> bool:
         return self.roots.find(one) is not None and (id(one) not in self._born or self.roots.knows(one))
@@ -153,12 +162,15 @@ class Climb:
             first = (Step("fixture", first[0].name, chain[0]),)
         return Way(first, chain)
 
-    def _way_from_nowhere(self, search: _Search, starts: int) -> Way:
+    def _way_from_nowhere(self, search: _Search, starts: int, *, native: bool) -> Way | None:
         """Return the way from an object that something refers to which the collector does not see."""
         for at in reversed(range(len(search.pool))):
-            if _is_held_from_outside(search.pool, at):
+            is_allowed = native or at_no_referrer(search.pool[at])[0].kind != "native"
+            if is_allowed and _is_held_from_outside(search.pool, at):
                 break
         else:
+            if not native:
+                return None
             at = starts - 1
         chain = _chain(search, at)
         return Way(at_no_referrer(chain[0]), chain)
@@ -172,8 +184,9 @@ class Climb:
         referrers = gc.get_referrers(*targets)
         wanted = {id(search.pool[at]): at for at in level}
         from_newborn = {at for at in level if id(search.pool[at]) in self._born}
-        above = []
-        for one in sorted(referrers, key=_promise):
+        above: list[int] = []
+        alike: Counter[tuple[int, ...]] = Counter()
+        for one in sorted(referrers, key=self._promise):
             if id(one) in skip or id(one) in search.seen or id(type(one)) in _OURS:
                 continue
             if _is_ours(one):
@@ -182,6 +195,10 @@ class Climb:
             held = _held_by(one, wanted) if len(level) > 1 else level[0]
             if held is None or (id(one) in self._born and held not in from_newborn):
                 continue
+            sort = (held, *_sort(one))
+            alike[sort] += 1
+            if alike[sort] > _MOST_ALIKE:
+                continue
             search.seen.add(id(one))
             search.pool.append(one)
             search.below.append(held)
@@ -189,6 +206,12 @@ class Climb:
             if len(above) >= _WIDEST:
                 break
         return above
+
+    def _promise(self, one: object) -> int:
+        """Sort what leads to a root soon before what does not."""
+        if type(one) is dict:
+            return 0 if id(one) in self.roots.modules else 1
+        return 3 if id(type(one)) in _UNPROMISING else 2
 
 
 _OURS = identities(Grown, _Search, Way, Step)
@@ -201,11 +224,9 @@ def _is_ours(one: object) -> bool:
     return is_machinery(one) and type_name(one) != FIXTURE
 
 
-def _promise(one: object) -> int:
-    """Sort what leads to a root soon before what does not."""
-    if type(one) is dict:
-        return 0
-    return 2 if id(type(one)) in _UNPROMISING else 1
+def _sort(one: Any) -> tuple[int, int]:  # noqa: ANN401 - any object at all
+    """Return what makes referrers alike: their type, of frames their code too."""
+    return id(type(one)), id(one.f_code) if type(one) is FrameType else 0
 
 
 def _held_by(one: Any, wanted: dict[int, int]) -> int | None:  # noqa: ANN401 - any object at all

@@ -294,7 +294,7 @@ def test_what_the_collector_does_not_track(ask: Callable[..., Any]) -> None:
 
 
 def test_a_chain_is_found_from_its_newest_link(ask: Callable[..., Any]) -> None:
-    """In a long chain the middle is held too deep; whatever holds the newest link holds them all."""
+    """In a long chain the middle is held too deep; whatever holds the newest link holds them all, one by one."""
     link = None
     for _ in range(200):
         made = Parcel()
@@ -304,7 +304,9 @@ def test_a_chain_is_found_from_its_newest_link(ask: Callable[..., Any]) -> None:
     del made, link
     found = ask("path", type=name_of(Parcel), newest=100)
 
-    assert edges(found)[1:] == ["attribute .BY_KEY: dict", f"item [...]: {name_of(Parcel)}"]
+    assert edges(found)[1:] == ["attribute .BY_KEY: dict", f"item [...]: {name_of(Parcel)}",
+                                f"attribute .before: {name_of(Parcel)}"]  # fmt: skip
+    assert gained(found) == [0, 0, 0, 100]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="any thread may load threading from 3.13 on")
