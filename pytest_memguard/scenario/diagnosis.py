@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -128,24 +129,26 @@ def _types(rows: Sequence[Mapping[str, Any]], requests: float) -> Iterator[TypeG
 
 
 def _rank(kind: str) -> int:
-    """Return how little a type tells: one of a module tells most, a weak reference next to nothing."""
+    """Return how little a type tells: one of no library of Python's tells most, a weak reference next to nothing."""
     if kind == _REFERENCE:
-        return 3
+        return 4
     if kind in _COMMON:
-        return 2
-    return 1 if kind.startswith("builtins.") else 0
+        return 3
+    library = kind.partition(".")[0]
+    return 2 if library == "builtins" else int(library in sys.stdlib_module_names)
 
 
 def _paths(client: Client, types: Sequence[TypeGrowth], requests: float) -> Iterator[RetentionPath]:
-    """Yield the path to an object of the type that tells most; else to what the container keeps that grew most."""
+    """Yield the path to an object of the type that tells most; else to what a container keeps that grew."""
     gained = max(1, round(_LEAST_COUNT * requests))
     wanted = [one for one in types if one.type != _REFERENCE][:_MOST_SOUGHT]
     asked: list[dict[str, Any]] = [
         {"type": one.type, "newest": max(1, round(one.count_per_run * requests))} for one in wanted
     ]
-    for request in asked if types else [{}]:
+    for request in [*asked, {}]:
         found = client.call("path", **request, gained=gained, budget_s=_PATH_S)
-        if found["hops"]:
+        # Timers of connections and the like are gone again by now: they are not what stays.
+        if found["hops"] and found["count"] >= request.get("newest", 0):
             hops = tuple(_hops(found["hops"], requests))
             grown = next((at for at, hop in enumerate(hops) if hop.grows_per_run), 0)
             yield RetentionPath(hops, "\n".join(fitted([[_line(at, hop)] for at, hop in enumerate(hops)], grown)))
