@@ -11,7 +11,7 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.ladder import HURRIED_CLIMB, Act, Plan, Step, advance
@@ -21,7 +21,7 @@ from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_memguard.core.ports import ChunkCache, HolderCheck, Subject
     from pytest_memguard.engine.recorder import Recorder
@@ -51,7 +51,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a measurement was: all that the verdict is made from."""
+    """What a measurement was: all that the verdict is made from; ``seen`` is for who explains it."""
 
     readings: Readings
     plan: Plan
@@ -60,6 +60,7 @@ class Record:
     duration_s: float
     failure: str = ""
     over_budget: bool = False
+    seen: Sequence[Any] | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +93,7 @@ class Watch:
     freeze: bool = True
     chunks: ChunkCache | None = None
     _looking: HolderCheck | None = None
+    _seen: Sequence[Any] | None = None
     _began_s: float = 0.0
     _count_threads: Callable[[], int] = int
     _threads: int = 0
@@ -106,7 +108,7 @@ class Watch:
         """Measure until the ladder says stop, the budget is spent or the subject fails."""
         self._began_s = self.clock()
         self.recorder.clear()
-        self._end = None
+        self._end, self._seen = None, None
         holder: Holder | None = None
         failure, over_budget = "", False
         with settle.frozen() if self.freeze else nullcontext():
@@ -122,7 +124,7 @@ class Watch:
         readings = self.recorder.readings()
         step = self._end or (advance(readings, self.plan, holder) if len(readings) else Step(Act.STOP, end="none"))
         duration_s = self.clock() - self._began_s
-        return Record(readings, self.plan, step, holder or _UNSEEN, duration_s, failure, over_budget)
+        return Record(readings, self.plan, step, holder or _UNSEEN, duration_s, failure, over_budget, self._seen)
 
     def _climb_the_ladder(self) -> Holder | None:
         recorder = self.recorder
@@ -266,6 +268,7 @@ class Watch:
             settle.collect()
             try:
                 holder = looking.finish(self.recorder.run_count[0] - self._looked_at)
+                self._seen = getattr(looking, "seen", None)  # a check of somebody else's may not tell
             except Exception:  # noqa: BLE001 - see above
                 holder = Holder()
         self._stop_looking()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.core.values import KnownHolder
 
-__all__ = ["ContainerCheck", "Grown", "containers_by_measure", "own_limit", "thawed"]
+__all__ = ["ContainerCheck", "Grown", "Seen", "containers_by_measure", "own_limit", "thawed", "untracked"]
 
 
 def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
@@ -93,6 +93,23 @@ class Grown:
         return self.limit is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    What a check remembers of a container that grew, without keeping it alive.
+
+    Attributes:
+        identity: Its ``id``, and that of its type.
+        name, limit: As in ``Grown``.
+
+    """
+
+    identity: int
+    kind: int
+    name: str
+    limit: int | None
+
+
 class ContainerCheck:
     """
     The holder check: notes the length of every container, and later says which grew and whether it has a limit.
@@ -104,6 +121,9 @@ class ContainerCheck:
         home: Name of the module that the subject itself stands in.
         known: Holders whose growth says nothing about the subject, besides those that ship with the package.
 
+    Attributes:
+        seen: The containers that grew, for whoever follows them further; set by ``finish``.
+
     """
 
     def __init__(self, home: str = "", known: Sequence[KnownHolder] = ()) -> None:
@@ -114,6 +134,7 @@ class ContainerCheck:
         self._groups = array("Q", [0]) * (len(_LENGTHS) + 1)
         self._frozen = False
         self._callbacks = 0
+        self.seen: tuple[Seen, ...] | None = None
 
     def begin(self) -> None:
         """Note the length of every container."""
@@ -139,9 +160,11 @@ class ContainerCheck:
         born = set(map(id, newborn))
         gained_blocks = sys.getallocatedblocks() - self._notes[0]
         with thawed(self._frozen):
-            grown = self._grown(runs, born)[:_MOST_NAMED]
-            _name(grown)
-            holder = _verdict(grown, runs, len(born), gained_blocks, self._known)
+            grown = self._grown(runs, born)
+            named = grown[:_MOST_NAMED]
+            _name(named)
+            self.seen = tuple(Seen(id(one.container), id(type(one.container)), one.name, one.limit) for one in grown)
+            holder = _verdict(named, runs, len(born), gained_blocks, self._known)
             return _rebound(self._home, newborn, runs) or holder if holder.kind == "hidden" else holder
 
     def grown(self, runs: int) -> list[Grown]:
@@ -213,7 +236,7 @@ def containers_by_measure() -> list[tuple[list[Any], Callable[[Any], int]]]:
     ]
     containers = _alike(tracked, set().union(*(same for same, _ in alike)))
     found = [(_alike(containers, same), measure) for same, measure in alike]
-    found.append((_untracked(), dict.__len__))
+    found.append((untracked(), dict.__len__))
     return found
 
 
@@ -224,7 +247,7 @@ def _alike(tracked: list[Any], kinds: set[int]) -> list[Any]:
     return [one for one in found if one is not tracked]
 
 
-def _untracked() -> list[dict[Any, Any]]:
+def untracked() -> list[dict[Any, Any]]:
     """
     Return dictionaries that hold only atoms, which the collector does not track up to 3.13.
 

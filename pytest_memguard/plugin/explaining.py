@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,16 @@ from pytest_memguard.errors import SubjectFailed
 from pytest_memguard.plugin.repeat import failed_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_memguard.config import Settings
     from pytest_memguard.core.ports import ChunkCache, Subject
-    from pytest_memguard.core.values import SubjectResult
+    from pytest_memguard.core.values import Hop, SubjectResult
     from pytest_memguard.engine.extra import About
     from pytest_memguard.engine.recorder import Recorder
+    from pytest_memguard.explain.holders import Seen
 
-__all__ = ["Explaining", "about_function", "about_item"]
+__all__ = ["Explaining", "Measured", "about_function", "about_item"]
 
 #: Seconds of a session that leaks, and that mere growth, may be explained for.
 _SECONDS = {Level.LEAK: 60.0, Level.GROWING: 2.0}
@@ -63,6 +64,27 @@ class _Judged:
             raise SubjectFailed(failed_with(error)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """
+    What was measured, as far as it takes to run it some more times.
+
+    Attributes:
+        subject: What is run.
+        recorder: What read the counters.
+        about: Says what else is known of it.
+        reset: The user's own clean-up after each run.
+        seen: The containers that grew meanwhile; None where nobody looked.
+
+    """
+
+    subject: Subject
+    recorder: Recorder
+    about: Callable[[], About]
+    reset: Callable[[], object] | None = None
+    seen: Sequence[Seen] | None = None
+
+
 class Explaining:
     """The explanations of one session."""
 
@@ -71,14 +93,7 @@ class Explaining:
         self._spent_s = dict.fromkeys(_SECONDS, 0.0)
         self._told: dict[str, list[tuple[str, Explanation]]] = {}
 
-    def explained(
-        self,
-        result: SubjectResult,
-        subject: Subject,
-        recorder: Recorder,
-        about: Callable[[], About],
-        reset: Callable[[], object] | None = None,
-    ) -> SubjectResult:
+    def explained(self, result: SubjectResult, measured: Measured) -> SubjectResult:
         """Return *result* with what it grows by explained, if it grows and is to be explained."""
         level = result.verdict.level
         if level not in _SECONDS or not result.findings:
@@ -88,7 +103,7 @@ class Explaining:
         if self._settings.explain == "off" or result.holder.kind in _TOLD or result.stopped:
             return explained(result, Explanation())
         alike = self._told.setdefault(f"{result.holder.kind} {result.holder.name}", [])
-        if result.holder.name and len(alike) >= _ALIKE and len({one.paths for _, one in alike}) == 1:
+        if result.holder.name and len(alike) >= _ALIKE and len({_hops(one) for _, one in alike}) == 1:
             first, told = alike[0]
             if told.paths:
                 notes = (_TAKEN_OVER.format(first),)
@@ -96,43 +111,31 @@ class Explaining:
         if self._spent_s[level] > _SECONDS[level] and self._settings.explain != "always":
             return explained(result, Explanation(notes=(_LATE,)))
         began = REAL.seconds()
-        explanation = self._guarded(result, _Judged(subject), recorder, about, reset)
+        explanation = self._guarded(result, measured)
         self._spent_s[level] += REAL.seconds() - began
         alike.append((result.id, explanation))
         return _set_apart(explained(result, explanation))
 
-    def _guarded(
-        self,
-        result: SubjectResult,
-        subject: Subject,
-        recorder: Recorder,
-        about: Callable[[], About],
-        reset: Callable[[], object] | None,
-    ) -> Explanation:
+    def _guarded(self, result: SubjectResult, measured: Measured) -> Explanation:
         """Explain; a mistake of ours costs the explanation, and not the verdict."""
         try:
-            return self._explain(result, subject, recorder, about(), reset)
+            return self._explain(result, measured, measured.about())
         except pytest.exit.Exception:
             raise
         except Exception as error:  # noqa: BLE001 - see above
             return Explanation(notes=(f"not explained: memguard itself {failed_with(error)}",))
 
-    def _explain(
-        self,
-        result: SubjectResult,
-        subject: Subject,
-        recorder: Recorder,
-        about: About,
-        reset: Callable[[], object] | None,
-    ) -> Explanation:
+    def _explain(self, result: SubjectResult, measured: Measured, about: About) -> Explanation:
         from pytest_memguard.engine.extra import ExtraPass  # noqa: PLC0415 - see above
 
         metrics = tuple(finding.metric for finding in result.findings)
+        recorder = measured.recorder
         heap = functools.partial(self._heap, recorder) if HEAP in recorder.metrics else None
         mapped = recorder.counter(MAPPED) if MAPPED in recorder.metrics else None
         extra = ExtraPass(
-            subject, about, metrics,
-            reset=reset, heap=heap, mapped=mapped, budget_s=min(self._settings.budget_s, 10.0),
+            _Judged(measured.subject), about, metrics,
+            reset=measured.reset, heap=heap, mapped=mapped, budget_s=min(self._settings.budget_s, 10.0),
+            seen=measured.seen,
             keeps_objects=result.holder.kind in ("unbounded", "hidden"),
             seeks_cycles=self._settings.explain == "always",
         )  # fmt: skip
@@ -163,6 +166,11 @@ class Explaining:
     @functools.cached_property
     def _chunks(self) -> ChunkCache | None:
         return registry.chunk_cache()
+
+
+def _hops(explanation: Explanation) -> tuple[tuple[Hop, ...], ...]:
+    """Return the paths without their texts, which show the newest keys."""
+    return tuple(path.hops for path in explanation.paths)
 
 
 def _set_apart(result: SubjectResult) -> SubjectResult:

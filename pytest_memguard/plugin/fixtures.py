@@ -17,7 +17,7 @@ from pytest_memguard.engine.recorder import Recorder, rest_and_read, warm_up
 from pytest_memguard.engine.watch import Watch
 from pytest_memguard.errors import LeakError
 from pytest_memguard.plugin import baselines, guarding, repeat, surroundings
-from pytest_memguard.plugin.explaining import about_function
+from pytest_memguard.plugin.explaining import Measured, about_function
 from pytest_memguard.plugin.plans import budget_for, plan_for
 from pytest_memguard.renderers import terminal
 
@@ -98,7 +98,8 @@ class MemoryGuard:
         subject.call()
         if self._guard.is_repeating:
             return not_measured(identity, Level.SKIPPED, "the test around it is being measured")
-        result = self._explained(assess(self._measured(subject), identity), subject, function)
+        record = self._measured(subject)
+        result = self._explained(assess(record, identity), record, subject, function)
         self._guard.add(result)
         if result.verdict.level is Level.LEAK and baselines.may_fail(result, self._fail_on):
             raise LeakError(terminal.failure(result))
@@ -128,12 +129,13 @@ class MemoryGuard:
             ).measure()
 
     def _explained(
-        self, result: SubjectResult, subject: _CallableSubject, function: Callable[..., object]
+        self, result: SubjectResult, record: Record, subject: _CallableSubject, function: Callable[..., object]
     ) -> SubjectResult:
         about = functools.partial(about_function, function, self._item)
         explaining = self._guard.explaining
         with self._surrounded():
-            result = explaining.explained(result, subject, self._recorder(), about, self._mark.reset)
+            measured = Measured(subject, self._recorder(), about, self._mark.reset, record.seen)
+            result = explaining.explained(result, measured)
         return guarding.guarding_of(self._request.config).judged(result)
 
     @property

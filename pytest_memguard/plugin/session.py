@@ -27,7 +27,7 @@ from pytest_memguard.engine.watch import Record, Watch
 from pytest_memguard.errors import CouldNotRun, LeakError, SubjectFailed
 from pytest_memguard.plugin import baselines, ci, limits, repeat
 from pytest_memguard.plugin.expectations import Expectations
-from pytest_memguard.plugin.explaining import Explaining, about_item
+from pytest_memguard.plugin.explaining import Explaining, Measured, about_item
 from pytest_memguard.plugin.guarding import id_of, is_worker, worker_of
 from pytest_memguard.plugin.plans import SCREENS, Credit, budget_for, plan_for
 from pytest_memguard.plugin.status import StatusLine
@@ -304,8 +304,9 @@ class Guard:
         error: LeakError | None = None
         with subject.opened():
             if self._settings.check == "all" or mark is not None:
-                result = self._judged(self._measured(item, subject, mark), identity, item)
-                result = self._guarding.judged(self._explained(result, subject, item, mark))
+                record = self._measured(item, subject, mark)
+                result = self._judged(record, identity, item)
+                result = self._guarding.judged(self._explained(result, record, subject, item, mark))
                 self.add(result)
                 error = self._leak_error(result)
             if error is None and limits.has_limits(item) and self._settings.fail_on != "never":
@@ -373,11 +374,16 @@ class Guard:
         return assess(record, identity)
 
     def _explained(
-        self, result: SubjectResult, subject: repeat.ItemSubject, item: pytest.Item, mark: marks.MarkSettings | None
+        self,
+        result: SubjectResult,
+        record: Record,
+        subject: repeat.ItemSubject,
+        item: pytest.Item,
+        mark: marks.MarkSettings | None,
     ) -> SubjectResult:
         reset = _safe(mark.reset) if mark is not None and mark.reset is not None else None
-        about = functools.partial(about_item, item)
-        return self.explaining.explained(result, subject, self._recorder, about, reset)
+        measured = Measured(subject, self._recorder, functools.partial(about_item, item), reset, record.seen)
+        return self.explaining.explained(result, measured)
 
     def _measure_control(self, item: pytest.Item) -> tuple[tuple[str, float, float], ...]:
         """Run an empty test the same way: what it keeps is pytest's, a plugin's or ours, and no leak of a test."""

@@ -676,7 +676,7 @@ def test_a_hundred_thousand_calls_take_less_than_two_seconds() -> None:
         open_null()
 
     began = time.process_time()
-    _, sites, notes = look(run, "fds")
+    _, sites, notes = look(run, "fds", budget_s=60.0)  # that is by the clock, and a busy machine is slow
 
     assert time.process_time() - began < 2.0
     assert notes == []
