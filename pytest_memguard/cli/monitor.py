@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             "write the number of a process, or a command after --, as in `memguard monitor -- python a.py`"
         )
-    pid = int(options.target[0]) if len(options.target) == 1 and options.target[0].isdecimal() else None
+    pid = int(options.target[0]) if _is_process(options.target) else None
     growth = _growth(options)
     plan = _plan(options, _WARM_UP_S if pid is None else 0.0)
     _require_writable(options.output)
@@ -102,6 +102,17 @@ def run(options: argparse.Namespace) -> int:
             else _watch_command(options.target, plan, growth, options, log)
         )
     return _report(history, ending, options, started_at)
+
+
+def _watched(target: Sequence[str]) -> dict[str, object]:
+    """Return what is watched, a command as a soak tells its own; a process by its number."""
+    if _is_process(target):
+        return {"process": int(target[0])}
+    return {"services": [{"name": Path(target[0]).name, "command": list(target)}]}
+
+
+def _is_process(target: Sequence[str]) -> bool:
+    return len(target) == 1 and target[0].isdecimal()
 
 
 # -- options ---------------------------------------------------------------------------------------------------------
@@ -276,6 +287,7 @@ def _report(history: History, ending: _Ending, options: argparse.Namespace, star
         commit=store.commit_of(Path.cwd()),
         settings={
             "command": "monitor",
+            **_watched(options.target),
             "interval_s": options.interval,
             "duration_s": options.duration,
             "warning_bytes": history.growth.warning_bytes,

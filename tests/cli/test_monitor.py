@@ -244,6 +244,15 @@ def test_a_clean_command_as_json() -> None:
     assert done.stderr == ""
 
 
+def test_the_document_tells_what_was_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command with its arguments is in the settings, as that of a soak is."""
+    command = [sys.executable, "-c", "pass"]
+    main(["monitor", "-i", "0.05", "-d", "5", "--json", "--", *command])
+    settings = json.loads(capsys.readouterr().out)["settings"]
+
+    assert settings["services"] == [{"name": Path(sys.executable).name, "command": command}]
+
+
 def test_nothing_is_left_running() -> None:
     """What the command has started is ended too, though it ignores TERM and has left the session."""
     program = f"""
@@ -304,6 +313,7 @@ def test_a_running_process(tmp_path: Path) -> None:
     assert code in (0, 3)
     assert alive
     assert store.read(tmp_path / "run.json.gz").results[0].timeline
+    assert store.read(tmp_path / "run.json.gz").settings["process"] == process.pid
 
 
 def test_a_process_that_dies_meanwhile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
