@@ -20,18 +20,21 @@ from pytest_memguard.errors import SubjectFailed
 from pytest_memguard.explain import growth, retention
 from pytest_memguard.explain.advice import INTERNED, advise
 from pytest_memguard.explain.allocations import Allocations
+from pytest_memguard.explain.births import Births
 from pytest_memguard.explain.cycles import cycles
+from pytest_memguard.explain.followed import Followed
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.resources import Resources
 from pytest_memguard.explain.statements import growing_statements
 from pytest_memguard.probes.interned import kept_strings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import CodeType
 
     from pytest_memguard.core.ports import Subject
     from pytest_memguard.core.values import Finding, Holder, Metric, Site, SubjectResult
+    from pytest_memguard.explain.holders import Seen
 
 __all__ = ["RUNS", "About", "ExtraPass", "explained"]
 
@@ -105,6 +108,7 @@ class ExtraPass:
         heap: Returns the native bytes in use; None where nothing can tell.
         mapped: Returns the bytes that are mapped.
         budget_s: Seconds for all runs together; at least one is made.
+        seen: The containers that grew while it was measured, to follow only them; None to look at all.
         keeps_objects: Whether Python objects are known to stay, though no counter of them could be confirmed.
         seeks_cycles: Whether it is noted as well what only the garbage collector frees.
 
@@ -117,6 +121,7 @@ class ExtraPass:
     heap: Callable[[], int] | None = None
     mapped: Callable[[], int] | None = None
     budget_s: float = 10.0
+    seen: Sequence[Seen] | None = None
     keeps_objects: bool = False
     seeks_cycles: bool = False
     clock: Callable[[], float] = REAL.seconds
@@ -141,7 +146,7 @@ class ExtraPass:
     def _memory(self) -> Explanation:
         allocations = Allocations(home_file=self.about.file, root=self.about.root)
         with settle.frozen():
-            check = ContainerCheck(self.about.home)
+            check = ContainerCheck(self.about.home) if self.seen is None else Followed(self.seen)
             try:
                 check.begin()  # before tracing, which makes a walk of the heap ten times as slow
                 allocations.start()
@@ -153,16 +158,25 @@ class ExtraPass:
                 allocations.close()
                 self._notes += allocations.notes
 
-    def _kept(self, check: ContainerCheck, allocations: Allocations) -> Explanation:
+    def _kept(self, check: ContainerCheck | Followed, allocations: Allocations) -> Explanation:
         strings = kept_strings()
-        runs = self._runs()
+        births = Births()
+        runs = 0
+        with births.followed():
+            for _ in self._made(RUNS):
+                births.run_ended()
+                allocations.run_ended()
+                runs += 1
         if not runs:
             return Explanation()
         interned = _interned(kept_strings() - strings, runs)
-        newborn = gc.get_objects()
+        newborn, youngest = births.told_apart()
+        del births
         sites = allocations.finish(runs)
         grown = growth.containers_that_grew(check, runs)
-        survey = retention.survey(newborn, grown, runs=runs, home=self.about.home, deadline_s=_SEARCH_S)
+        survey = retention.survey(
+            newborn, grown, runs=runs, youngest=youngest, home=self.about.home, deadline_s=_SEARCH_S
+        )
         self._notes += survey.notes
         return Explanation(sites, (*survey.types, *interned), survey.paths)
 

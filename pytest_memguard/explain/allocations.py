@@ -7,9 +7,11 @@ ever is. That tells a leak from caches and counters without a threshold.
 
 from __future__ import annotations
 
+import marshal
 import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.places import Line, Places
@@ -56,6 +58,7 @@ class Allocations:
         self._frames = frames
         self._places = Places(root=root, home_file=home_file)
         self._before: list[Any] = []
+        self._after_one = b""  # as bytes: the collector would take traces for objects born in the runs
         self._is_ours = False
 
     def start(self) -> None:
@@ -73,6 +76,11 @@ class Allocations:
         """Remember what stands now; what is allocated from now on counts."""
         self._before = _traced()
 
+    def run_ended(self) -> None:
+        """Remember what stands after the first run: what grows in no other is replaced by each, or made only once."""
+        if not self._after_one and tracemalloc.is_tracing():
+            self._after_one = marshal.dumps(_traced())
+
     def finish(self, runs: int) -> tuple[Site, ...]:
         """
         Return the sites of what *runs* runs since ``note`` allocated and kept, and stop tracing.
@@ -87,13 +95,17 @@ class Allocations:
             self.close()
             return ()
         after = _traced()
-        before = self._before
+        before, after_one = self._before, self._after_one
         self.close()  # first: counting while each number is traced takes twenty times as long
-        return self._sites(_grown(_counted(before), _counted(after)), runs)
+        counted = _counted(after)
+        grown = _grown(_counted(before), counted)
+        if after_one and runs > 1:
+            grown = _repeated(grown, _grown(_counted(marshal.loads(after_one)), counted), runs)  # noqa: S302 - our own
+        return self._sites(grown, runs)
 
     def close(self) -> None:
         """Stop tracing and forget."""
-        self._before = []
+        self._before, self._after_one = [], b""
         if self._is_ours:
             self._is_ours = False
             tracemalloc.stop()
@@ -167,10 +179,30 @@ def _counted(traces: Iterable[Any]) -> dict[_Stack, _Sizes]:
     return counted
 
 
-def _grown(before: Mapping[_Stack, _Sizes], after: dict[_Stack, _Sizes]) -> dict[_Stack, _Sizes]:
+def _grown(before: Mapping[_Stack, _Sizes], after: Mapping[_Stack, _Sizes]) -> dict[_Stack, _Sizes]:
+    grown: dict[_Stack, _Sizes] = {}
     for stack, sizes in after.items():
-        _add(sizes, before.get(stack, {}), -1)
-    return {stack: sizes for stack, sizes in after.items() if any(sizes.values())}
+        grown[stack] = dict(sizes)
+        _add(grown[stack], before.get(stack, {}), -1)
+    return {stack: sizes for stack, sizes in grown.items() if any(sizes.values())}
+
+
+def _repeated(grown: Mapping[_Stack, _Sizes], later: Mapping[_Stack, _Sizes], runs: int) -> dict[_Stack, _Sizes]:
+    """Return growth without what the first run alone left: it left no more than each of the *later* ones."""
+    nothing: _Sizes = {}
+    return {stack: _once_more(sizes, later.get(stack, nothing), runs) for stack, sizes in grown.items()}
+
+
+def _once_more(sizes: _Sizes, later: _Sizes, runs: int) -> _Sizes:
+    # What each run leaves may be of another size after the first one, and one more is a table that moved.
+    if _whole(sizes).blocks <= _as_in_each(_whole(later).blocks, runs) + 1:
+        return sizes
+    return {size: min(count, _as_in_each(later.get(size, 0), runs)) for size, count in sizes.items()}
+
+
+def _as_in_each(later: int, runs: int) -> int:
+    """Return how much all runs leave, of which all but the first left *later*."""
+    return max(0, later) + ceil(max(0, later) / (runs - 1))
 
 
 def _add(sizes: _Sizes, more: _Sizes, sign: int) -> None:

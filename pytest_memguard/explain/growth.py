@@ -33,6 +33,7 @@ from pytest_memguard.explain.roots import is_user_type
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_memguard.explain.followed import Followed
     from pytest_memguard.explain.holders import ContainerCheck, Grown
 
 __all__ = [
@@ -84,7 +85,7 @@ class Budget:
         return True
 
 
-def containers_that_grew(check: ContainerCheck, runs: int) -> list[Grown]:
+def containers_that_grew(check: ContainerCheck | Followed, runs: int) -> list[Grown]:
     """
     Return the containers that grew since ``check.begin()``, *runs* runs ago, for ``retention.survey``.
 
@@ -96,12 +97,22 @@ def containers_that_grew(check: ContainerCheck, runs: int) -> list[Grown]:
 # -- types -----------------------------------------------------------------------------------------------------------
 
 
-def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, budget: Budget) -> list[TypeGrowth]:
+def growing_types(
+    newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, budget: Budget, gained: float = 1.0
+) -> list[TypeGrowth]:
     """
     Return the types of which objects stay in step with the runs: the user's before Python's, most objects a run first.
 
     A plain dictionary that holds the attributes of one instance is part of it. Texts, bytes and numbers are found
     through the objects that hold them, and are only counted if nobody else does.
+
+    Args:
+        newborn: What stays.
+        grown: Containers that grew.
+        runs: How many runs the newborn are of.
+        budget: Of time.
+        gained: The share of what the containers gained that was gained in those runs, the first ones.
+
     """
     inner = _attribute_dictionaries(newborn, budget)
     counts: Counter[int] = Counter()
@@ -116,7 +127,8 @@ def growing_types(newborn: Sequence[Any], grown: Sequence[Grown], *, runs: int, 
         if owner is None:
             counts[kind] += 1
         sizes[owner or kind] += sizers[kind](one) + _HEADER
-    _add_atoms(newborn, grown, counts, sizes, budget)
+    entries = (part for one in grown for pair in _oldest(newest(one), gained) for part in pair)
+    _add_atoms(newborn, entries, counts, sizes, budget)
     kinds |= {id(kind): kind for kind in _ATOM_TYPES}
     rows = [kind for identity, kind in kinds.items() if keeps_step(counts[identity], runs)]
     rows.sort(key=lambda kind: (not is_user_type(kind), -counts[id(kind)], -sizes[id(kind)], qualified_name(kind)))
@@ -178,8 +190,13 @@ def small(objects: Iterable[Any]) -> list[Any]:
     return [one for one in objects if not is_a(one, ModuleType) and (length(one) or 0) <= LARGEST]
 
 
+def _oldest(entries: list[tuple[Any, Any]], share: float) -> list[tuple[Any, Any]]:
+    """Return that share of some entries, given newest first."""
+    return entries[len(entries) - round(len(entries) * share) :]
+
+
 def _add_atoms(
-    newborn: Sequence[Any], grown: Sequence[Grown], counts: Counter[int], sizes: Counter[int], budget: Budget
+    newborn: Sequence[Any], entries: Iterable[Any], counts: Counter[int], sizes: Counter[int], budget: Budget
 ) -> None:
     atoms: dict[int, Any] = {}
     seen: Counter[int] = Counter()
@@ -187,8 +204,7 @@ def _add_atoms(
         if budget.is_spent():
             return
         _note_atoms(_parts(newborn[at : at + _BATCH]), atoms, seen)
-    for one in grown:
-        _note_atoms([part for pair in newest(one) for part in pair], atoms, seen)
+    _note_atoms(entries, atoms, seen)
     values = list(atoms.values())
     atoms.clear()
     for atom, references in zip(values, map(sys.getrefcount, values), strict=True):

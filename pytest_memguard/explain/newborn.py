@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.edges import is_plain
@@ -31,18 +32,19 @@ class Newborn:
     The survivors, by place in the list of them.
 
     Attributes:
-        objects: The list.
+        objects: The list; first those that are known to stay, then those that the next run may replace.
         places: Place by identity.
 
     """
 
-    def __init__(self, objects: list[Any], budget: Budget) -> None:
+    def __init__(self, objects: list[Any], budget: Budget, staying: int | None = None) -> None:
         self.objects = objects
+        self._staying = len(objects) if staying is None else staying
         if len(objects) > _MOST:
             budget.notes.append(f"looked at {_MOST:,} of {len(objects):,} survivors")
         self.places = {id(one): place for place, one in zip(range(_MOST), objects, strict=False)}
         self._budget = budget
-        self._kinds = Counter(map(id, map(type, objects)))
+        self._kinds = Counter(map(id, map(type, islice(objects, self._staying))))
         self._parents: dict[int, list[int]] = {}
         self._outside: set[int] | None = None
 
@@ -54,6 +56,10 @@ class Newborn:
         """Return the places of those that are newborn."""
         places = self.places
         return [places[id(one)] for one in objects if id(one) in places]
+
+    def staying(self, places: Iterable[int]) -> list[Any]:
+        """Return the objects at some places that are known to stay."""
+        return [self.objects[place] for place in places if place < self._staying]
 
     def children(self, place: int) -> list[int]:
         """Return the places of the newborn objects that one refers to, as often as it does."""

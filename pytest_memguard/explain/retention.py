@@ -60,14 +60,24 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
-def survey(newborn: list[Any], grown: Sequence[Grown], *, runs: int, home: str = "", deadline_s: float = 2.0) -> Survey:
+def survey(  # noqa: PLR0913 - each is one fact about the runs
+    newborn: list[Any],
+    grown: Sequence[Grown],
+    *,
+    runs: int,
+    youngest: list[Any] | None = None,
+    home: str = "",
+    deadline_s: float = 2.0,
+) -> Survey:
     """
     Say what stayed of some runs, and who holds it.
 
     Args:
-        newborn: What ``gc.get_objects()`` returned after the runs, with the older heap frozen.
+        newborn: What ``gc.get_objects()`` returned after the runs, with the older heap frozen; all of it is counted.
         grown: The containers that grew meanwhile; their counts are of the same runs.
         runs: How many.
+        youngest: What of it was born in the last run, where that was told apart: it is not counted, since the next
+            run may replace it, but may lie on the way to what is. It is moved to *newborn*.
         home: Name of the module that the subject stands in.
         deadline_s: Seconds that this may take; where it stops early, a note says so.
 
@@ -79,12 +89,16 @@ def survey(newborn: list[Any], grown: Sequence[Grown], *, runs: int, home: str =
     budget = growth.Budget(deadline_s)
     was_frozen = gc.get_freeze_count() > 0
     recent = set(map(id, gc.get_objects())) if was_frozen else set()
+    births, staying = runs if youngest is None else runs - 1, len(newborn)
     with thawed(was_frozen):
-        types = growth.growing_types(newborn, grown, runs=runs, budget=budget)
-        born = Newborn(newborn, budget)
+        types = growth.growing_types(newborn, grown, runs=births, budget=budget, gained=births / runs)
+        if youngest is not None:
+            newborn += youngest
+            youngest.clear()
+        born = Newborn(newborn, budget, staying)
         skip = (recent - set(born.places)) | {id(newborn), id(grown), id(born.places), *born.own()}
         climb = Climb(Roots(home), born.places, skip, budget)
-        paths = _Paths(born, climb, runs, budget).find(grown)
+        paths = _Paths(born, climb, runs, births, budget).find(grown)
     return Survey(tuple(types), tuple(paths), tuple(budget.notes))
 
 
@@ -115,10 +129,11 @@ class _Gain:
 
 
 class _Paths:
-    """Finds the paths of one survey."""
+    """Finds the paths of one survey: of containers that grew in all runs, and of what is known to stay of some."""
 
-    def __init__(self, born: Newborn, climb: Climb, runs: int, budget: growth.Budget) -> None:
-        self._born, self._climb, self._runs, self._budget = born, climb, runs, budget
+    def __init__(self, born: Newborn, climb: Climb, runs: int, births: int, budget: growth.Budget) -> None:
+        self._born, self._climb, self._budget = born, climb, budget
+        self._runs, self._births = runs, births
         self._gains: dict[int, float] = {}
         self._callbacks: list[Grown] = []
 
@@ -187,7 +202,7 @@ class _Paths:
 
     def _weight(self, places: Iterable[int]) -> float:
         """Return how much of what stays hangs on a path; a weak reference holds nothing."""
-        kinds = [type(self._born.objects[place]) for place in places]
+        kinds = list(map(type, self._born.staying(places)))
         weights = {
             identity: 0 if issubclass(kind, ReferenceType) else _USER_WEIGHT if is_user_type(kind) else 1
             for identity, kind in {id(kind): kind for kind in kinds}.items()
@@ -202,7 +217,7 @@ class _Paths:
 
     def _is_telling(self, one: object, alike: int) -> int:
         """Return how much it says to people that *one* stays, of a type of which *alike* objects were born."""
-        if is_machinery(one) or is_plain(one) or not growth.keeps_step(alike, self._runs):
+        if is_machinery(one) or is_plain(one) or not growth.keeps_step(alike, self._births):
             return 0
         return 2 if is_user_type(type(one)) else 1
 
@@ -221,13 +236,13 @@ class _Paths:
     def _next_group(self, covered: set[int]) -> list[int]:
         """Return the places of the survivors of one type that no path explains yet, those that say most first."""
         groups: dict[int, list[int]] = {}
-        for place, one in enumerate(self._born.objects):
+        for place, one in enumerate(self._born.staying(range(len(self._born.objects)))):
             if place not in covered:
                 groups.setdefault(id(type(one)), []).append(place)
         telling = [
             (self._is_telling(self._born.objects[group[0]], len(group)), len(group), group)
             for group in groups.values()
-            if growth.keeps_step(len(group), self._runs)
+            if growth.keeps_step(len(group), self._births)
         ]
         telling = [one for one in telling if not is_machinery(self._born.objects[one[2][0]])]
         return max(telling, key=lambda one: one[:2])[2] if telling else []
@@ -266,10 +281,10 @@ class _Paths:
             if is_a(one, type) or (length(one) or 0) > growth.LARGEST:
                 continue
             held = self._born.among(gc.get_referents(*growth.small([one])))
-            kinds = Counter(id(type(self._born.objects[place])) for place in set(held))
+            kinds = Counter(map(id, map(type, self._born.staying(set(held)))))
             count = max(kinds.values(), default=0)
-            if count >= max(2, _LEAST_PER_RUN * self._runs) and growth.keeps_step(count, self._runs):
-                return {id(one): growth.runs_of(count, self._runs)}
+            if count >= max(2, _LEAST_PER_RUN * self._births) and growth.keeps_step(count, self._births):
+                return {id(one): growth.runs_of(count, self._births)}
         return {}
 
     def _named(self, found: _Found) -> RetentionPath:

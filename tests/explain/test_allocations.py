@@ -66,6 +66,14 @@ def numbers():
     COUNTS.append(0)
 
 
+def replace():
+    CACHE.update(now=[bytearray(100) for _ in range(13)])
+
+
+def leak_and_replace():
+    KEPT.append([bytearray(10)]); CACHE.update(now=[bytearray(10), [], [], [], [], [], []])
+
+
 def clean():
     return [Item("y") for _ in range(10)]
 """
@@ -203,6 +211,43 @@ def test_a_cache_beside_a_leak_falls_out(shop: ModuleType, tmp_path: Path) -> No
 
     assert "leak" in functions
     assert "cache_once" not in functions
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("replace", None), ("leak_and_replace", 3)])
+def test_what_each_run_replaces(shop: ModuleType, tmp_path: Path, name: str, blocks: float | None) -> None:
+    """What stands since the first run and became no more is left out, also where a line leaks besides."""
+    look_at = Allocations(root=str(tmp_path))
+    look_at.start()
+    look_at.note()
+    for _ in range(RUNS):
+        getattr(shop, name)()
+        shop.leak()
+        look_at.run_ended()
+    found = {site.function: site.blocks_per_run for site in look_at.finish(RUNS)}
+
+    assert found.get(name) == blocks
+    assert "leak" in found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "later", "expected"),
+    [
+        ({48: 14}, {}, {48: 0}),
+        ({48: 14}, {48: 6}, {48: 7}),
+        ({48: 7}, {48: 6}, {48: 7}),
+        ({48: 7, 88: 1}, {48: 6}, {48: 7, 88: 1}),
+        ({48: 8, 88: 1}, {48: 6}, {48: 7, 88: 0}),
+        ({55: 1, 56: 6}, {56: 6}, {55: 1, 56: 6}),
+        ({48: 7}, {48: -7}, {48: 0}),
+        ({48: 0, 88: 1}, {48: -1, 88: 1}, {48: 0, 88: 1}),
+        ({48: -3}, {}, {48: -3}),
+    ],
+)
+def test_what_is_left_by_more_than_the_first_run(
+    sizes: dict[int, int], later: dict[int, int], expected: dict[int, int]
+) -> None:
+    """The first run is taken to leave what each of the others leaves, give and take a table."""
+    assert allocations._once_more(sizes, later, RUNS) == expected
 
 
 @pytest.mark.parametrize(("name", "least"), [("almost", 6 / 7), ("every_second", 3 / 7)])

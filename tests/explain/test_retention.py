@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pytest_memguard.explain import growth, retention
+from pytest_memguard.explain.births import Births
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.roots import at_no_referrer
 
@@ -45,14 +46,17 @@ def look(leak: Callable[[], object], *, home: str = "", runs: int = RUNS) -> ret
     gc.collect()
     gc.freeze()
     check = ContainerCheck(home)
+    births = Births()
     try:
         check.begin()
-        for _ in range(runs):
-            leak()
-        gc.collect()
-        newborn = gc.get_objects()
+        with births.followed():
+            for _ in range(runs):
+                leak()
+                gc.collect()
+                births.run_ended()
+        newborn, youngest = births.told_apart()
         grown = growth.containers_that_grew(check, runs)
-        return retention.survey(newborn, grown, runs=runs, home=home, deadline_s=600.0)
+        return retention.survey(newborn, grown, runs=runs, youngest=youngest, home=home, deadline_s=600.0)
     finally:
         check.close()
         gc.unfreeze()
@@ -548,6 +552,47 @@ def test_linecache(make: Callable[..., Any]) -> None:
     assert text_of(found).startswith(
         "module linecache\n.cache: dict, +1 a run <- grows\nnewest: '<generated init Row-8>'"
     )
+
+
+# -- what is replaced ------------------------------------------------------------------------------------------------
+
+REPLACED = """
+class Option: pass
+SETTINGS = {}
+KEPT = []
+def leak():
+    SETTINGS.clear()
+    SETTINGS.update((number, Option()) for number in range(13))
+    KEPT.append(Session())
+"""
+
+
+def test_what_each_run_replaces_does_not_stay(make: Callable[..., Any]) -> None:
+    """Neither types nor paths are those of objects that the next run replaces, be they as many as the runs leave."""
+    found = look(make(REPLACED).leak)
+
+    assert [one.type for one in found.types] == ["shop.Session", "bytearray"]
+    assert [one.count_per_run for one in found.types] == [1.0, 1.0]
+    assert [path.text for path in found.paths] == [found.paths[0].text]
+    assert text_of(found) == "module shop\n.KEPT: list, +1 a run <- grows\n[...]: shop.Session"
+
+
+def test_a_container_that_each_run_makes_anew(make: Callable[..., Any]) -> None:
+    """What is replaced by something longer each time holds what stays, and is what grows."""
+    found = look(make("KEPT = ()\ndef leak():\n    global KEPT\n    KEPT = (*KEPT, Session())").leak)
+
+    assert (found.types[0].type, found.types[0].count_per_run) == ("shop.Session", 1.0)
+    assert text_of(found) == "module shop\n.KEPT: tuple, +1 a run <- grows\n[...]: shop.Session"
+
+
+def test_many_a_run(make: Callable[..., Any]) -> None:
+    """Amounts are those of the runs that are counted, texts of containers included."""
+    found = look(make("KEPT = {}\ndef leak(): KEPT.update((f'{next(COUNT)} x', Session()) for _ in range(50))").leak)
+
+    assert {one.type: one.count_per_run for one in found.types} == {
+        "shop.Session": 50.0, "bytearray": 50.0, "str": 50.0,
+    }  # fmt: skip
+    assert found.paths[0].hops[1].grows_per_run == 50
 
 
 # -- which root ------------------------------------------------------------------------------------------------------

@@ -63,6 +63,30 @@ def test_a_failing_test_says_what_to_change(explained: Session, line: str) -> No
     assert line in explained.stdout
 
 
+def test_what_each_run_replaces_is_no_part_of_the_leak(run_project: RunProject) -> None:
+    """Objects that a test puts in the place of those of the run before are neither counted nor blamed."""
+    source = """
+        SETTINGS = {}
+        KEPT = []
+
+        class Option: pass
+
+        class Item: pass
+
+        def test_it():
+            for number in range(13):
+                SETTINGS[number] = Option()
+            KEPT.append(Item())
+    """
+    session = run_project({"test_it.py": source}, "--memguard")
+    (finding,) = session.results["test_it"]["findings"]
+
+    assert [(one["type"], one["count_per_run"]) for one in finding["types"]] == [("test_it.Item", 1.0)]
+    assert [[hop["name"] for hop in path["hops"]] for path in finding["paths"]] == [["test_it", ".KEPT", "[...]"]]
+    assert [site["source"] for site in finding["sites"]] == ["KEPT.append(Item())"]
+    assert finding["advice"].startswith("test_it.KEPT is a list without a limit")
+
+
 def test_a_failure_fits_one_screen(explained: Session) -> None:
     """With all that, it has at most 24 lines."""
     failure = explained.stdout.partition("leak, 9")[2].partition("memguard: ")[0]
