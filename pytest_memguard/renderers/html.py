@@ -19,7 +19,7 @@ from pytest_memguard.core import document
 from pytest_memguard.core.causes import causes, expected_loss, growth_of
 from pytest_memguard.core.units import Unit, amount, duration
 from pytest_memguard.core.values import METRICS, Level
-from pytest_memguard.renderers import _page, _services
+from pytest_memguard.renderers import _footprint, _page, _services
 from pytest_memguard.renderers._comparison import change_growth, run_label
 from pytest_memguard.renderers._templates import asset, page, policy
 from pytest_memguard.renderers._words import (
@@ -49,7 +49,7 @@ _ORDER = (Level.LEAK, Level.GROWING, Level.BOUNDED, Level.SETTLED, Level.CLEAN, 
 _UNANSWERED = (Level.UNMEASURED, Level.SKIPPED)
 #: Causes that the first screen names, and settings that have a place of their own.
 _MOST_FIRST = 5
-_TOLD_ELSEWHERE = ("footprint", "scenario", "scenarios")
+_TOLD_ELSEWHERE = (*_footprint.SETTINGS, "scenario", "scenarios")
 
 
 def render(result: RunResult) -> str:
@@ -129,7 +129,7 @@ class _Run:
     firsts: tuple[tuple[str, ...], ...]
     more: str
     services: tuple[_services.Service, ...]
-    footprint: tuple[tuple[str, str], ...]
+    footprint: _footprint.Footprint | None
     has_tests: bool
     one: str
     runs: str
@@ -182,7 +182,7 @@ def _run(number: int, name: str, result: RunResult, earlier: Mapping[str, Sequen
         firsts=tuple(map(_first_words, entries[:_MOST_FIRST])),
         more=amount(len(entries) - _MOST_FIRST, Unit.COUNT) if len(entries) > _MOST_FIRST else "",
         services=tuple(_watched(result, key, homes, most)),
-        footprint=tuple(_footprint(result)),
+        footprint=_footprint.footprint_of(result.settings),
         one="Test" if all(one.kind == "test" for one in result.results) else "Subject",
         runs="Runs" if all(one.x_unit == "run" for one in result.results) else "Runs, requests",
         has_tests=any(one.x_unit == "run" for one in result.results) or not result.results,
@@ -312,13 +312,6 @@ def _watched(result: RunResult, key: str, homes: Mapping[int, str], most: int) -
     for number, one in enumerate(found, start=1):
         told = _services.told_of(one, result)
         yield _services.service(f"{key}-s{number}", one, told, homes.get(id(one), ""), most)
-
-
-def _footprint(result: RunResult) -> Iterator[tuple[str, str]]:
-    """Yield each step of a footprint, and what is taken after it."""
-    found = result.settings.get("footprint")
-    if isinstance(found, dict):
-        yield from ((str(step), _text(value)) for step, value in found.items())
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from pytest_memguard import store
 from pytest_memguard.errors import CouldNotRun
 from pytest_memguard.scenario import footprint, kept, snapshots, stages
 from pytest_memguard.scenario.soak import Outcome, soak
-from pytest_memguard.scenario.tables import comparison_to_dict, step_texts
+from pytest_memguard.scenario.steps import steps_of
+from pytest_memguard.scenario.tables import comparison_to_dict, step_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,12 @@ class Analysis:
         """The whole as a session with one result, as a result document holds it."""
         run = self.soaked.run
         result = replace(self.soaked.result, notes=(*self.soaked.result.notes, *self._notes()))
-        settings: dict[str, Any] = {**run.settings, "footprint": step_texts(self.footprint)}
+        requests = {step.name: step.times for step in steps_of(self.soaked.scenario) if step.routes}
+        settings: dict[str, Any] = {
+            **run.settings,
+            "footprint": step_cells(self.footprint, requests),
+            "footprint measured": self.footprint.runs,
+        }
         if self.comparison is not None:
             settings["footprint compared"] = comparison_to_dict(self.comparison)
         return replace(run, results=(result,), settings=settings, duration_s=self.duration_s)

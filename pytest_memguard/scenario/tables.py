@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_memguard.core.values import Change
     from pytest_memguard.scenario.footprint import Footprint, FootprintComparison, Range
 
-__all__ = ["changes_table", "comparison_to_dict", "footprint_table", "step_texts"]
+__all__ = ["changes_table", "comparison_to_dict", "footprint_table", "step_cells"]
 
 _TITLES = {
     "rss": "RSS",
@@ -46,10 +46,13 @@ def _cell(name: str, after: Mapping[str, Range]) -> str:
     return f"{text} ±{amount(half, unit)}" if half else text
 
 
-def step_texts(footprint: Footprint) -> dict[str, str]:
-    """Return each step with its amounts on one line."""
+def step_cells(footprint: Footprint, requests: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """Return the amounts of each step by title, and how many *requests* it sent, where it is one that sends any."""
     return {
-        step.name: ", ".join(f"{_TITLES[name]} {_cell(name, step.after)}" for name in METRICS if name in step.after)
+        step.name: {
+            **({"requests": str(requests[step.name])} if step.name in requests else {}),
+            **{_TITLES[name]: _cell(name, step.after) for name in METRICS if name in step.after},
+        }
         for step in footprint.steps
     }
 

@@ -72,7 +72,7 @@ def test_files_are_written_whatever_came_of_it(
     ]  # fmt: skip
     read = store.read(folder / "memguard.json")
     assert read.results[0].notes == ("no heap snapshots: no agent answers",)
-    assert read.settings["footprint"] == {"idle": "RSS 32.0 MiB"}
+    assert read.settings["footprint"] == {"idle": {"RSS": "32.0 MiB"}}
 
 
 @pytest.mark.parametrize(("undecided", "code"), [("pass", 0), ("fail", 1)])

@@ -108,12 +108,13 @@ def test_soak_finds_the_leak(analysis: Analysis) -> None:
 
 
 def test_footprint_is_measured(analysis: Analysis) -> None:
-    """Fifty orders of a KiB stay; the report has the step in words."""
+    """Fifty orders of a KiB stay; the report has the step with its requests."""
     (step,) = analysis.footprint.steps
 
     assert 50 * 1024 <= step.after["kept"].median < 100 * 1024
-    assert list(analysis.run.settings["footprint"]) == ["/"]
-    assert ", kept +" in analysis.run.settings["footprint"]["/"]
+    (name, cells), *others = analysis.run.settings["footprint"].items()
+    assert (name, cells["requests"], others) == ("/", "50", [])
+    assert cells["kept"].startswith("+")
     assert analysis.comparison is None
 
 
