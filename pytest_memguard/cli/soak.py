@@ -149,7 +149,10 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
             yield f"  allocated at {plain(site.file)}:{site.line} {plain(site.function)}: {size} a request"
             if site.source:
                 yield f"      {plain(site.source)}"
-        yield from (f"  held by {plain(path.text)}" for path in finding.paths[:1])
+        for path in finding.paths[:1]:
+            root, *hops = path.text.splitlines() or [""]
+            yield f"  held by {plain(root)}"
+            yield from (f"    {plain(hop)}" for hop in hops)
         if finding.advice:
             yield f"  what to do: {plain(finding.advice)}"
 

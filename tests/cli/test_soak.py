@@ -58,6 +58,7 @@ def test_leaky(tmp_path: Path, capsys: Captured) -> None:
     assert code == 1
     assert lines[0].startswith("shop: leak, 9")
     assert any("allocated at " in line and "answering.py" in line for line in lines)
+    assert lines[lines.index("  held by module __main__") + 1].startswith("      .KEPT: list, +1 a request ")
     assert any(line.startswith("  load: ") for line in lines)
     assert any(line.startswith("  NOT KEPT  growth<64B/request: 1.") for line in lines)
     assert any(line.startswith("  kept      p(50)<5s: ") for line in lines)
