@@ -163,19 +163,26 @@ class ExtraPass:
         births = Births()
         runs = 0
         with births.followed():
-            for _ in self._made(RUNS):
-                births.run_ended()
+            for _ in self._made(RUNS, births):
                 allocations.run_ended()
                 runs += 1
         if not runs:
             return Explanation()
         interned = _interned(kept_strings() - strings, runs)
-        newborn, youngest = births.told_apart()
-        del births
+        born = gc.get_objects()
         sites = allocations.finish(runs)
+        earlier = births.earlier_runs
+        newborn, youngest = births.told_apart(born)
+        del born
         grown = growth.containers_that_grew(check, runs)
         survey = retention.survey(
-            newborn, grown, runs=runs, youngest=youngest, home=self.about.home, deadline_s=_SEARCH_S
+            newborn,
+            grown,
+            runs=runs,
+            youngest=youngest,
+            earlier_runs=earlier,
+            home=self.about.home,
+            deadline_s=_SEARCH_S,
         )
         self._notes += survey.notes
         return Explanation(sites, (*survey.types, *interned), survey.paths)
@@ -222,7 +229,7 @@ class ExtraPass:
         """Run up to *most* times, and return how often it went well."""
         return sum(1 for _ in self._made(most))
 
-    def _made(self, most: int) -> Iterator[None]:
+    def _made(self, most: int, births: Births | None = None) -> Iterator[None]:
         began_s = self.clock()
         for number in range(most):
             now_s = self.clock()
@@ -231,6 +238,8 @@ class ExtraPass:
             if number and now_s + _LONGER * took_s > self._ends_s:
                 self._notes.append(f"explained from {number} runs: more would have taken over {self.budget_s:g} s")
                 return
+            if births is not None:
+                births.run_begins(may_be_last=number + 1 == most or now_s + 2 * _LONGER * took_s > self._ends_s)
             if not self._run():
                 return
             self._settle()

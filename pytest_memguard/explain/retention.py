@@ -66,6 +66,7 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
     *,
     runs: int,
     youngest: list[Any] | None = None,
+    earlier_runs: int | None = None,
     home: str = "",
     deadline_s: float = 2.0,
 ) -> Survey:
@@ -76,8 +77,9 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
         newborn: What ``gc.get_objects()`` returned after the runs, with the older heap frozen; all of it is counted.
         grown: The containers that grew meanwhile; their counts are of the same runs.
         runs: How many.
-        youngest: What of it was born in the last run, where that was told apart: it is not counted, since the next
-            run may replace it, but may lie on the way to what is. It is moved to *newborn*.
+        youngest: What was born in the last run, where that was told apart: it is not counted, since the next run may
+            replace it, but may lie on the way to what is. It is moved to *newborn*.
+        earlier_runs: How many runs *newborn* is of, where it is not of all.
         home: Name of the module that the subject stands in.
         deadline_s: Seconds that this may take; where it stops early, a note says so.
 
@@ -89,7 +91,7 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
     budget = growth.Budget(deadline_s)
     was_frozen = gc.get_freeze_count() > 0
     recent = set(map(id, gc.get_objects())) if was_frozen else set()
-    births, staying = runs if youngest is None else runs - 1, len(newborn)
+    births, staying = earlier_runs or runs, len(newborn)
     with thawed(was_frozen):
         types = growth.growing_types(newborn, grown, runs=births, budget=budget, gained=births / runs)
         if youngest is not None:

@@ -18,19 +18,20 @@ class Item:
         self.me = self  # freed by the collector alone
 
 
-def look(run: Callable[[], object], runs: int = 4) -> tuple[list[int], list[int] | None]:
-    """Return the numbers of the items that stay of some runs, and of those that the last one made."""
+def look(run: Callable[[], object], runs: int = 4, *, noted: bool = True) -> tuple[list[int], list[int], int | None]:
+    """Return the numbers of the items that stay of some runs, of those that the last made, and the runs before it."""
     births = Births()
     gc.collect()
     gc.freeze()
     with births.followed():
         for _ in range(runs):
+            births.run_begins(may_be_last=noted)
             run()
             gc.collect()
-            births.run_ended()
-    staying, youngest = births.told_apart()
+    earlier_runs = births.earlier_runs
+    staying, youngest = births.told_apart(gc.get_objects())
     gc.unfreeze()
-    return _numbers(staying), None if youngest is None else _numbers(youngest)
+    return _numbers(staying), _numbers(youngest), earlier_runs
 
 
 def _numbers(objects: list[object]) -> list[int]:
@@ -47,7 +48,7 @@ def test_what_stays(numbers: Iterator[int]) -> None:
     """What an earlier run made stays; of what the last one made nobody knows."""
     kept: list[Item] = []
 
-    assert look(lambda: kept.append(Item(next(numbers)))) == ([0, 1, 2], [3])
+    assert look(lambda: kept.append(Item(next(numbers)))) == ([0, 1, 2], [3], 3)
 
 
 def test_what_each_run_replaces(numbers: Iterator[int]) -> None:
@@ -59,7 +60,7 @@ def test_what_each_run_replaces(numbers: Iterator[int]) -> None:
         gc.collect()
         kept["now"] = [Item(next(numbers)), Item(next(numbers))]
 
-    assert look(replace) == ([], [6, 7])
+    assert look(replace) == ([], [6, 7], 3)
 
 
 def test_what_collections_during_a_run_make_old(numbers: Iterator[int]) -> None:
@@ -71,40 +72,47 @@ def test_what_collections_during_a_run_make_old(numbers: Iterator[int]) -> None:
             kept.append(Item(next(numbers)))
             gc.collect()
 
-    assert look(keep, 2) == ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+    assert look(keep, 2) == ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9], 1)
 
 
 def test_many_objects(numbers: Iterator[int]) -> None:
     """Collections that start by themselves are noticed too."""
     kept: list[Item] = []
-    staying, youngest = look(lambda: kept.extend([Item(next(numbers)) for _ in range(20_000)]), 3)
+    staying, youngest, earlier_runs = look(lambda: kept.extend([Item(next(numbers)) for _ in range(20_000)]), 3)
 
-    assert (len(staying), len(youngest or ())) == (40_000, 20_000)
+    assert (len(staying), len(youngest), earlier_runs) == (40_000, 20_000, 2)
 
 
 def test_one_run(numbers: Iterator[int]) -> None:
     """Of a single run nothing can be told apart."""
     kept: list[Item] = []
 
-    assert look(lambda: kept.append(Item(next(numbers))), 1) == ([0], None)
+    assert look(lambda: kept.append(Item(next(numbers))), 1) == ([0], [], None)
 
 
-def test_a_run_that_did_not_end(numbers: Iterator[int]) -> None:
-    """What a run made that failed is no part of what stays, nor is what the one before it made."""
+def test_a_last_run_that_was_not_noted(numbers: Iterator[int]) -> None:
+    """Where nobody knew that it would be the last, all is said to stay."""
+    kept: list[Item] = []
+
+    assert look(lambda: kept.append(Item(next(numbers))), noted=False) == ([0, 1, 2, 3], [], None)
+
+
+def test_a_run_that_failed(numbers: Iterator[int]) -> None:
+    """What it made is known without a collection after it."""
     kept: list[Item] = []
     births = Births()
     gc.collect()
     gc.freeze()
     with births.followed():
-        for _ in range(3):
-            kept.append(Item(next(numbers)))
-            gc.collect()
-            births.run_ended()
+        births.run_begins(may_be_last=False)
         kept.append(Item(next(numbers)))
-    staying, youngest = births.told_apart()
+        gc.collect()
+        births.run_begins(may_be_last=True)
+        kept.append(Item(next(numbers)))
+    staying, youngest = births.told_apart(gc.get_objects())
     gc.unfreeze()
 
-    assert (_numbers(staying), _numbers(youngest or [])) == ([0, 1], [2, 3])
+    assert (_numbers(staying), _numbers(youngest)) == ([0], [1])
 
 
 def test_the_collector_is_left_as_it_was() -> None:

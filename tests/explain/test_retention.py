@@ -50,13 +50,16 @@ def look(leak: Callable[[], object], *, home: str = "", runs: int = RUNS) -> ret
     try:
         check.begin()
         with births.followed():
-            for _ in range(runs):
+            for run in range(runs):
+                births.run_begins(may_be_last=run + 1 == runs)
                 leak()
                 gc.collect()
-                births.run_ended()
-        newborn, youngest = births.told_apart()
+        earlier = births.earlier_runs
+        newborn, youngest = births.told_apart(gc.get_objects())
         grown = growth.containers_that_grew(check, runs)
-        return retention.survey(newborn, grown, runs=runs, youngest=youngest, home=home, deadline_s=600.0)
+        return retention.survey(
+            newborn, grown, runs=runs, youngest=youngest, earlier_runs=earlier, home=home, deadline_s=600.0
+        )
     finally:
         check.close()
         gc.unfreeze()
