@@ -12,7 +12,7 @@ from itertools import chain
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.explain.naming import identities, is_a, length
+from pytest_memguard.explain.naming import identities, is_a, kinds_of, length
 from pytest_memguard.explain.roots import is_machinery
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _BATCH = 1_000
 _NEIGHBOURS, _LARGEST = 100, 1_000_000
 #: From its dictionary of attributes to a list there to another one.
 _DEEPEST = 3
-_BETWEEN = identities(dict, list, tuple, set, frozenset)
+_SIZED = (dict, list, tuple, set, frozenset)
+_BETWEEN = identities(*_SIZED)
 
 
 def links(one: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any object at all
@@ -71,23 +72,35 @@ def holders_of(
 
     """
     sought = set(map(id, alike))
-    left_out = {id(alike), *skip, *sought}
     everything = gc.get_objects()
-    found = []
-    for at, one in enumerate(everything):
-        if not at % _BATCH and budget.is_spent():
+    left_out = {id(alike), id(everything), *skip, *sought}
+    found: list[Any] = []
+    for at in range(0, len(everything), _BATCH):
+        if budget.is_spent():
             break
-        if id(one) in left_out or one is everything or _is_not_asked(one):
-            continue
-        if not sought.isdisjoint(map(id, gc.get_referents(one))):
-            found.append(one)
+        batch = _to_be_asked(everything[at : at + _BATCH])
+        if not sought.isdisjoint(map(id, gc.get_referents(*batch))):
+            found += [one for one in batch if id(one) not in left_out and _holds(one, sought)]
     below = set(map(id, chain.from_iterable(map(gc.get_referents, alike))))
     above = [one for one in alike if is_root(one)] + [one for one in found if id(one) not in below]
     return sorted(above or found, key=lambda one: type(one) is FrameType)
 
 
-def _is_not_asked(one: object) -> bool:
-    """Whether an object is not asked what it holds: of a module that corrupts the collector on 3.12.1, see holders."""
-    if type(one) is FrameType:
-        return is_machinery(one)
-    return is_a(one, ModuleType) or (length(one) or 0) > _LARGEST
+def _to_be_asked(batch: list[Any]) -> list[Any]:
+    """Leave out what must not be asked what it holds: modules (3.12.1 does not survive that), and what is very long."""
+    doubtful = {identity for identity, kind in kinds_of(batch).items() if issubclass(kind, (*_SIZED, ModuleType))}
+    return [one for one in batch if id(type(one)) not in doubtful or _may_be_asked(one)]
+
+
+def _may_be_asked(one: object) -> bool:
+    return not is_a(one, ModuleType) and _length(one) <= _LARGEST
+
+
+def _length(one: Any) -> int:  # noqa: ANN401 - any object at all
+    """Return the length of a container; ``len`` of a class of the user's would be the user's code."""
+    return len(one) if id(type(one)) in _BETWEEN else length(one) or 0
+
+
+def _holds(one: object, sought: set[int]) -> bool:
+    is_ours = type(one) is FrameType and is_machinery(one)
+    return not is_ours and not sought.isdisjoint(map(id, gc.get_referents(one)))
