@@ -205,13 +205,20 @@ def _do_nothing() -> None:
 def _phase(
     item: pytest.Item, when: Literal["setup", "call", "teardown"], nextitem: pytest.Item | None = None
 ) -> CallInfo[None]:
+    return CallInfo.from_call(_hooks(item, nextitem)[when], when=when, reraise=_ENDING)
+
+
+def _hooks(item: pytest.Item, nextitem: pytest.Item | None) -> dict[str, Callable[[], None]]:
     hooks = item.ihook
-    run = {
+    return {
         "setup": functools.partial(hooks.pytest_runtest_setup, item=item),
         "call": functools.partial(hooks.pytest_runtest_call, item=item),
         "teardown": functools.partial(hooks.pytest_runtest_teardown, item=item, nextitem=nextitem),
-    }[when]
-    return CallInfo.from_call(run, when=when, reraise=(pytest.exit.Exception, KeyboardInterrupt))
+    }
+
+
+#: What ends the session, and not only a phase.
+_ENDING = (pytest.exit.Exception, KeyboardInterrupt)
 
 
 def _same_again(item: pytest.Item) -> pytest.Item:
@@ -241,11 +248,29 @@ class Start:
             del entries[length:]
 
 
+class _Finalizers:
+    """What the wider fixtures and nodes have to finish before a run: a repeat leaves nothing there."""
+
+    def __init__(self, fixtures: tuple[FixtureDef[Any], ...], item: Any) -> None:  # noqa: ANN401 - private attributes
+        nodes = item.session._setupstate.stack.values()  # noqa: SLF001 - see the module
+        lists = [*(fixture._finalizers for fixture in fixtures), *(entry[0] for entry in nodes)]  # noqa: SLF001 - too
+        self.fixtures = len(fixtures)
+        self._lengths = [(entries, len(entries)) for entries in lists]
+
+    def drop_finished(self) -> None:
+        """Drop what the run has added for what is gone."""
+        for entries, length in self._lengths:
+            _drop_finished(entries, length)
+
+
 class ItemSubject:
     """
     One pytest item as something that can be run again.
 
     Use ``with subject.opened():`` around all runs; it puts the item back as pytest expects it.
+
+    An exception that a test keeps holds all frames below it, those of ``run`` and what it calls included: whatever is
+    made anew for one run is an attribute, not a variable of theirs, else it would be measured as part of the leak.
     """
 
     def __init__(  # noqa: PLR0913 - each is one fact about the item
@@ -276,7 +301,9 @@ class ItemSubject:
         self._accept_failure = accept_failure
         self._inside = inside
         self._makes_instances = _makes_instances(item)
-        self._next = _same_again(item)  # one for all: plugins keep it at the item
+        # One for all: plugins keep the next item at the item.
+        self._hooks = _hooks(item, _same_again(item))
+        self._before: _Finalizers | None = None
         self._silence = traces.Silence(item.config)
         self._examples = traces.Examples(item)
         self._folders = traces.Folders(item.config)
@@ -344,19 +371,15 @@ class ItemSubject:
             SubjectFailed: a phase of this run failed or skipped.
 
         """
-        fixtures = self._wide.alive()
-        finalizers = [len(fixture._finalizers) for fixture in fixtures]  # noqa: SLF001 - see the module
-        nodes = [(entry[0], len(entry[0])) for entry in self._item.session._setupstate.stack.values()]  # noqa: SLF001
+        self._before = _Finalizers(self._wide.alive(), self._item)
         with warnings.catch_warnings(record=True):
             failure = self._run_in_time()
         if self._nowhere is not None:
             sys.stdout = sys.stderr = self._nowhere  # pytest's capturing has put the real ones there
-        for fixture, length in zip(fixtures, finalizers, strict=True):
-            _drop_finished(fixture._finalizers, length)  # noqa: SLF001 - see the module
-        for entries, length in nodes:
-            _drop_finished(entries, length)
+        self._before.drop_finished()
         # A wider fixture that a repeat is the first to ask for keeps its folders.
-        self._folders.take_away(keep=len(self._wide.alive()) > len(fixtures))
+        self._folders.take_away(keep=len(self._wide.alive()) > self._before.fixtures)
+        self._before = None
         self._reset()
         if failure is not None:
             raise SubjectFailed(failure)
@@ -366,7 +389,7 @@ class ItemSubject:
             with self._alarm:
                 return self._run_phases()
         except Hung:  # between two phases
-            self._report(_phase(self._item, "teardown", self._next), "")
+            self._report(self._phase("teardown"), "")
             return self._hung_reason
 
     @property
@@ -374,14 +397,16 @@ class ItemSubject:
         return f"did not end within {self._limit_s:g} s"
 
     def _run_phases(self) -> str | None:
-        item = self._item
-        failure = self._report(_phase(item, "setup"), "set-up")
+        failure = self._report(self._phase("setup"), "set-up")
         if failure is None:
             self._silence.failed = False
-            failure = self._report(_phase(item, "call"), "")
+            failure = self._report(self._phase("call"), "")
             if failure is None and self._silence.failed and not self._accept_failure:
                 failure = "failed in a sub-test"
-        return self._report(_phase(item, "teardown", self._next), "tear-down") or failure
+        return self._report(self._phase("teardown"), "tear-down") or failure
+
+    def _phase(self, when: Literal["setup", "call", "teardown"]) -> CallInfo[None]:
+        return CallInfo.from_call(self._hooks[when], when=when, reraise=_ENDING)
 
     def _report(self, call: CallInfo[None], phase: str) -> str | None:
         item = self._item

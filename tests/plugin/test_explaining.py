@@ -87,6 +87,37 @@ def test_what_each_run_replaces_is_no_part_of_the_leak(run_project: RunProject) 
     assert finding["advice"].startswith("test_it.KEPT is a list without a limit")
 
 
+def test_an_exception_that_is_kept_keeps_nothing_of_one_repeat(run_project: RunProject) -> None:
+    """The frames that make a repeat, which hang on its traceback, hold what those of the one before hold."""
+    source = """
+        from pathlib import Path
+
+        KEPT = []
+
+        def variables(error):
+            frame = error.__traceback__.tb_frame
+            found = []
+            while frame is not None:
+                if "pytest_memguard" in frame.f_code.co_filename:
+                    found += [(frame.f_code.co_name, name, id(value)) for name, value in frame.f_locals.items()]
+                frame = frame.f_back if frame.f_code.co_name != "run" else None
+            return found
+
+        def test_it():
+            try:
+                raise ValueError
+            except ValueError as error:
+                KEPT.append(error)
+            if len(KEPT) == 4:
+                Path("seen.txt").write_text(f"{variables(KEPT[1])}\\n{variables(KEPT[2])}\\n")
+    """
+    session = run_project({"test_it.py": source}, "--memguard")
+    one, next_one = (session.folder / "seen.txt").read_text(encoding="utf-8").splitlines()
+
+    assert "('run', 'self'" in one
+    assert one == next_one
+
+
 def test_a_failure_fits_one_screen(explained: Session) -> None:
     """With all that, it has at most 24 lines."""
     failure = explained.stdout.partition("leak, 9")[2].partition("memguard: ")[0]
