@@ -107,7 +107,8 @@ def _print(after: Footprint, found: FootprintComparison | None, *, as_json: bool
         }
         print(json.dumps(content, indent=1))
         return
-    print(f"{plain(after.scenario)}, {after.key}, measured {after.runs} times\n")
+    often = "once" if after.runs == 1 else f"{after.runs} times"
+    print(f"{plain(after.scenario)}, {after.key}, measured {often}\n")
     print(footprint_table(after))
     if found is None:
         print("\nnothing to compare with; keep this with --save")
