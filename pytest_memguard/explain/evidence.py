@@ -74,7 +74,7 @@ class Evidence:
     def name_of(self, at: int) -> str:
         """Return what the object at the end of one hop is called, from the last hop on that has a name of its own."""
         start = max((n for n, hop in enumerate(self.path[: at + 1]) if hop.kind in _WHOLE), default=0)
-        return cut("".join(hop.name for hop in self.path[start : at + 1]))
+        return cut("".join(_joined(hop.name) for hop in self.path[start : at + 1]).lstrip())
 
     def stays(self, pattern: re.Pattern[str]) -> str:
         """Return the type that stays in most numbers, of those that match; empty where none does."""
@@ -108,6 +108,11 @@ def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> 
     met = frozenset(public(hop.type) for one in explanation.paths for hop in one.hops)
     makers = tuple(site for _, sites in explanation.makers for site in sites)
     return Evidence(path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, makers, holder)
+
+
+def _joined(name: str) -> str:
+    """Return the name of an edge as it follows another one: an attribute or an entry at once, a word after a space."""
+    return name if name.startswith((".", "[")) else f" {name}"
 
 
 def _best(paths: Sequence[RetentionPath]) -> tuple[Hop, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Followed"]
-
-
-@dataclass(slots=True, eq=False)
-class _Before:
-    """A container with its length before the runs."""
-
-    container: Any
-    length: int
-    seen: Seen
 
 
 class Followed:
@@ -42,7 +33,8 @@ class Followed:
 
     def __init__(self, seen: Sequence[Seen]) -> None:
         self._seen = {one.identity: one for one in seen}
-        self._before: list[_Before] = []
+        # Of a type that a search for holders passes over, as no holder of the container.
+        self._before: list[Grown] = []
         self._callbacks = 0
 
     def begin(self) -> None:
@@ -59,7 +51,7 @@ class Followed:
         for one in self._before:
             now = length(one.container) or 0
             if now > one.length:
-                grown.append(Grown(one.container, now, now - one.length, one.seen.name, one.seen.limit))
+                grown.append(replace(one, length=now, gained=now - one.length))
         grown.sort(key=lambda one: -one.gained)
         callbacks = atexit._ncallbacks()  # noqa: SLF001 - see above
         if callbacks > self._callbacks:
@@ -75,4 +67,4 @@ class Followed:
         for one in compress(among, map(self._seen.__contains__, map(id, among))):
             seen = self._seen[id(one)]
             if id(type(one)) == seen.kind:  # not another one at the address of one that is gone
-                self._before.append(_Before(one, length(one) or 0, seen))
+                self._before.append(Grown(one, length(one) or 0, 0, seen.name, seen.limit))

@@ -301,6 +301,17 @@ def test_names_stand_in_the_sentence() -> None:
     assert "(such as printer)" in thread
 
 
+def test_words_of_a_path_stand_apart() -> None:
+    """An edge that is a word follows the name of the root after a space."""
+    hooks = explained(
+        root("interpreter", "os.register_at_fork", "None"),
+        hop("reference", "hooks", "list", 1),
+        hop("element", "[...]", "method"),
+    )
+
+    assert "added to os.register_at_fork hooks and" in advise(hooks, HIDDEN, ["blocks"])
+
+
 def test_long_names_are_cut() -> None:
     """A name of a thousand letters does not drown the advice."""
     long = root("module", f"shop.{'x' * 1000}.TABLE", "dict", 1)

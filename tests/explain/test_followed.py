@@ -11,6 +11,7 @@ import pytest
 
 from pytest_memguard.explain.followed import Followed
 from pytest_memguard.explain.holders import ContainerCheck, Seen
+from pytest_memguard.explain.retention import survey
 
 pytestmark = pytest.mark.usefixtures("older_heap_rests")
 
@@ -19,6 +20,14 @@ class Table(dict[str, object]):
     """A container that can tell when it is gone."""
 
 
+class Row:
+    """What is kept."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+_ROW = f"{__name__}.Row"
 GROWS: list[object] = []
 NUMBERS: dict[str, int] = {}
 TABLES: dict[str, Table] = {}
@@ -105,3 +114,34 @@ def test_callbacks_of_atexit_are_counted() -> None:
     atexit.unregister(callback)
 
     assert [(one.name, one.gained) for one in grown] == [("atexit", 1)]
+
+
+def test_what_is_followed_is_no_holder() -> None:
+    """Of a container that only the interpreter holds, the way to it is told although it is followed."""
+    ctypes = pytest.importorskip("ctypes")
+    rows: list[object] = []
+    address = id(rows)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(rows))
+    check = ContainerCheck(__name__)
+    check.begin()
+    rows += map(_row, range(4))
+    del rows
+    check.finish(4)
+    assert check.seen is not None
+    followed = Followed(check.seen)
+    check.close()
+    gc.collect()
+    gc.freeze()
+    followed.begin()
+    for number in range(7):
+        ctypes.cast(address, ctypes.py_object).value.append(_row(number))
+    found = survey(gc.get_objects(), followed.grown(7), runs=7, deadline_s=600.0)
+    followed.close()
+    gc.unfreeze()
+    ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+    assert "native" in {path.hops[0].kind for path in found.paths if path.hops[-1].type == _ROW}
+
+
+def _row(number: int) -> Row:
+    return Row(number)
