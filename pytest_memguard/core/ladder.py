@@ -291,9 +291,14 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
     if holder is not None and holder.kind == "bounded":
         return Step(Act.STOP, suspects=alive, end="bounded")
-    if holder is not None and holder.kind in ("rebound", "known"):
-        return Step(Act.STOP, suspects=alive, end=holder.kind)
+    if _excuses(holder) and not any(suspect.metric.resource for suspect in alive):
+        return Step(Act.STOP, suspects=alive, end=holder.kind if holder is not None else "")
     return Step(Act.CONFIRM, Phase.CONFIRM, alive)
+
+
+def _excuses(holder: Holder | None) -> bool:
+    """Whether memory that grows says nothing about the subject; files, threads and the like always do."""
+    return holder is not None and holder.kind in ("rebound", "known")
 
 
 def _screened(readings: Readings) -> int:
@@ -400,9 +405,11 @@ def _confirm(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
     confirm = plan.confirm(_screened(readings))
     if made == confirm:
         suspects = _confirmed(readings, plan)
-        if any(suspect.confirmed for suspect in suspects):
-            is_known = holder is not None and holder.kind == "known"  # found out by the explanation only
-            return Step(Act.STOP, suspects=suspects, end="known" if is_known else "confirmed")
+        own = tuple(one for one in suspects if one.metric.resource) if _excuses(holder) else suspects
+        if any(suspect.confirmed for suspect in own):
+            return Step(Act.STOP, suspects=own, end="confirmed")
+        if holder is not None and any(suspect.confirmed for suspect in suspects):
+            return Step(Act.STOP, suspects=suspects, end=holder.kind)
         return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
     half = 0 if plan.hurried else confirm // 2
     collects_at = (half if made < half else confirm) - 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable, Sequence
 
     from pytest_memguard.core.values import Holder, Metric, RunResult
 
-__all__ = ["ChunkCache", "HolderCheck", "Probe", "Renderer", "Subject"]
+__all__ = ["ChunkCache", "Gain", "HolderCheck", "Probe", "Renderer", "Subject"]
 
 
 class Probe(Protocol):
@@ -44,14 +46,35 @@ class ChunkCache(Protocol):
         """Bring it to the same state each time, so that what lies in it is a constant."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """
+    What a counter gained over the runs of a holder check.
+
+    Attributes:
+        metric: Which one.
+        amount: In its unit, above zero.
+        count: Reads it now.
+
+    """
+
+    metric: Metric
+    amount: float
+    count: Callable[[], int]
+
+
 class HolderCheck(Protocol):
     """Looks, over some runs, for what holds the objects that stay."""
 
     def begin(self) -> None:
         """Note the size of every container; called with the older heap unfrozen."""
 
-    def finish(self, runs: int) -> Holder:
-        """Say who grew by how much since ``begin``, *runs* runs ago; may clear a bounded cache to see what goes."""
+    def finish(self, runs: int, gains: Sequence[Gain]) -> Holder:
+        """
+        Say who grew by how much since ``begin``, *runs* runs ago; may clear a bounded cache to see what goes.
+
+        A holder with a limit must explain all *gains*: otherwise something grows beside it.
+        """
 
     def close(self) -> None:
         """Give back what it held."""

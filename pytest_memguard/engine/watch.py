@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, repeat
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.ladder import HURRIED_CLIMB, Act, Plan, Step, advance
+from pytest_memguard.core.ports import Gain
 from pytest_memguard.core.units import Unit, amount
-from pytest_memguard.core.values import RSS, THREADS, Holder, Phase, Readings
+from pytest_memguard.core.values import BLOCKS, HEAP, RSS, THREADS, Holder, Phase, Readings
 from pytest_memguard.engine import settle
 from pytest_memguard.errors import SubjectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_memguard.core.ports import ChunkCache, HolderCheck, Subject
     from pytest_memguard.engine.recorder import Recorder
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Record", "Watch"]
 
 _LOOKING = Holder("looking")
+#: Memory that a holder with a limit must explain; mapped memory grows in steps of its own.
+_EXPLAINED = frozenset({BLOCKS, HEAP})
 _UNSEEN = Holder()  # one for all: ten thousand clean tests share it
 
 
@@ -267,12 +271,24 @@ class Watch:
         with settle.quiet_finalizers():
             settle.collect()
             try:
-                holder = looking.finish(self.recorder.run_count[0] - self._looked_at)
+                holder = looking.finish(self.recorder.run_count[0] - self._looked_at, tuple(self._gains()))
                 self._seen = getattr(looking, "seen", None)  # a check of somebody else's may not tell
             except Exception:  # noqa: BLE001 - see above
                 holder = Holder()
         self._stop_looking()
         return holder
+
+    def _gains(self) -> Iterator[Gain]:
+        """Yield what the holder is to explain: what memory gains in a usual run, and all resources that stay."""
+        readings = self.recorder.readings()
+        since = sum(run < self._looked_at for run in readings.runs_of(Phase.CLIMB))
+        for metric in readings.metrics:
+            if metric in _EXPLAINED or metric.resource:
+                values = readings.column(metric, Phase.CLIMB)[since:]
+                steps = [after - before for before, after in pairwise(values)]
+                amount = sum(steps) if metric.resource else len(steps) * median(steps or [0])
+                if amount > 0:
+                    yield Gain(metric, amount, self.recorder.counter(metric))
 
     def _stop_looking(self) -> None:
         if self._looking is not None:

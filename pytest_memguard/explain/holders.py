@@ -24,12 +24,15 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.values import Holder
+from pytest_memguard.explain.excuses import given_back, stale_references, weighed
 from pytest_memguard.explain.known import known_holder
+from pytest_memguard.explain.literals import compared_lengths
 from pytest_memguard.explain.naming import LRU, attributes, identities, is_a, kinds_of, lru_name, namespace_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_memguard.core.ports import Gain
     from pytest_memguard.core.values import KnownHolder
 
 __all__ = ["ContainerCheck", "Grown", "Seen", "containers_by_measure", "own_limit", "thawed", "untracked"]
@@ -49,6 +52,9 @@ _LENGTHS: tuple[tuple[type, Callable[[Any], int]], ...] = (
 )
 #: Room for this many containers, 16 bytes each; the pages are only touched when they are used.
 _CAPACITY = 1 << 22
+#: Less than this share of what was gained is no reason for it, however many entries a cache got.
+_NOTHING_MUCH = 1 / 3
+_STALE = "weak references to what is gone: whoever keeps them drops them in one go, now and then"
 #: A holder gains at least this many entries a run (a leak on every fifth run: 0.2).
 _LEAST_GROWTH = 0.15
 #: Containers named at most; each costs a search for its referrers.
@@ -139,7 +145,7 @@ class ContainerCheck:
     def begin(self) -> None:
         """Note the length of every container."""
         self._frozen = gc.get_freeze_count() > 0  # counted one by one: 10 ms with a million objects alive
-        notes, at = self._notes, 2
+        notes, at = self._notes, 0
         with thawed(self._frozen):
             for group, (containers, measure) in enumerate(containers_by_measure()):
                 end = min(at + 2 * len(containers), len(notes))
@@ -148,24 +154,30 @@ class ContainerCheck:
                 notes[at + count : end] = memoryview(array("Q", map(measure, containers[:count])))
                 self._groups[group] = count
                 at = end
-        notes[1] = at
         self._callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
-        notes[0] = sys.getallocatedblocks()
 
-    def finish(self, runs: int) -> Holder:
-        """Say who grew since ``begin``; a bounded ``lru_cache`` among them is cleared to see what goes with it."""
+    def finish(self, runs: int, gains: Sequence[Gain] = ()) -> Holder:
+        """
+        Say who grew since ``begin``; an ``lru_cache`` with a limit is cleared to see what goes with it.
+
+        Args:
+            runs: So many ago.
+            gains: What a holder with a limit must explain to be taken for the reason.
+
+        """
         # With the older heap frozen, what the collector sees was born since: no container that grew, but perhaps one
-        # at the address of another that is gone.
-        newborn = gc.get_objects() if self._frozen else []
-        born = set(map(id, newborn))
-        gained_blocks = sys.getallocatedblocks() - self._notes[0]
+        # at the address of another that is gone. No list of it: that would keep what is cleared.
+        born = set(map(id, gc.get_objects())) if self._frozen else set[int]()
         with thawed(self._frozen):
             grown = self._grown(runs, born)
-            named = grown[:_MOST_NAMED]
+            named = [one for at, one in enumerate(grown) if at < _MOST_NAMED or type(one.container) is LRU]
             _name(named)
             self.seen = tuple(Seen(id(one.container), id(type(one.container)), one.name, one.limit) for one in grown)
-            holder = _verdict(named, runs, len(born), gained_blocks, self._known)
-            return _rebound(self._home, newborn, runs) or holder if holder.kind == "hidden" else holder
+            stale = stale_references(grown, gains)
+            if stale is not None:
+                return replace(_holder("known", stale, runs), name=stale.name or "a list that C code keeps", why=_STALE)
+            holder = _verdict(named, runs, gains, born, self._known)
+            return _rebound(self._home, born, runs) or holder if holder.kind == "hidden" else holder
 
     def grown(self, runs: int) -> list[Grown]:
         """
@@ -202,7 +214,7 @@ class ContainerCheck:
 
     def _before(self) -> dict[int, int]:
         before: dict[int, int] = {}
-        at = 2
+        at = 0
         for count in self._groups:
             ids, lengths = self._notes[at : at + count], self._notes[at + count : at + 2 * count]
             before.update(zip(ids.tolist(), lengths.tolist(), strict=True))
@@ -337,8 +349,14 @@ def _describe(one: Grown, owner: object, names: dict[Any, Any], held: object, su
     is_global = is_a(owner, ModuleType, type)
     one.name = f"{namespace_name(owner)}.{attribute}{suffix}"
     if one.limit is None and not suffix:
-        one.limit = _constant_limit(one, attribute, names) if is_global else _attribute_limit(one, names)
+        named = _constant_limit(one, attribute, names) if is_global else _attribute_limit(one, names)
+        one.limit = named or _literal_limit(one, attribute, owner, names)
     return True
+
+
+def _literal_limit(one: Grown, attribute: str, owner: object, names: dict[Any, Any]) -> int | None:
+    numbers = [number for number in compared_lengths(owner, names, attribute) if one.length < number <= _LARGEST_LIMIT]
+    return min(numbers, default=None)
 
 
 def _attribute_limit(one: Grown, names: dict[Any, Any]) -> int | None:
@@ -367,28 +385,48 @@ def _is_limit(key: object, value: object, length: int) -> bool:
 # -- verdict ---------------------------------------------------------------------------------------------------------
 
 
-def _verdict(grown: list[Grown], runs: int, born: int, gained_blocks: int, more: Sequence[KnownHolder] = ()) -> Holder:
+def _verdict(
+    grown: list[Grown], runs: int, gains: Sequence[Gain], born: set[int], more: Sequence[KnownHolder]
+) -> Holder:
     grown = [one for one in grown if one.name]
-    bounded = [one for one in grown if one.bounded]
-    caches = [one for one in bounded if type(one.container) is LRU]
-    if caches and _clearing_explains(caches, gained_blocks):
-        return _holder("bounded", caches[0], runs)
-    if bounded and bounded[0].gained >= _EXPLAINED * grown[0].gained:
-        return _holder("bounded", bounded[0], runs)
+    grown, bounded = _without_excuses(grown, gains, born)
+    if bounded is not None:
+        return _holder("bounded", bounded, runs)
     known = [known_holder(one.name, more) for one in grown]
     unknown = [one for one, tool in zip(grown, known, strict=True) if tool is None]
     if unknown:
         return _holder("unbounded", unknown[0], runs)
     if grown and known[0] is not None:
         return replace(_holder("known", grown[0], runs), why=known[0].why)
-    return Holder("native" if born < _LEAST_GROWTH * runs else "hidden")
+    return Holder("native" if len(born) < _LEAST_GROWTH * runs else "hidden")
+
+
+def _without_excuses(grown: list[Grown], gains: Sequence[Gain], born: set[int]) -> tuple[list[Grown], Grown | None]:
+    """Return the container with a limit that explains what was gained, if one does, and else those that may."""
+    bounded = [one for one in grown if one.bounded]
+    caches = [one for one in bounded if type(one.container) is LRU]
+    if caches:
+        share = given_back(caches, gains)
+        if share >= _EXPLAINED:
+            return grown, caches[0]
+        if share < _NOTHING_MUCH:
+            # The table of a cache that is a Python function is listed under the same name.
+            emptied = {one.name for one in caches}
+            grown = [one for one in grown if one.name not in emptied]
+            bounded = [one for one in bounded if one.name not in emptied]
+    if bounded and bounded[0].gained >= _EXPLAINED * grown[0].gained:
+        others = [one for one in bounded if one not in caches]
+        if not born or len(others) < len(bounded) or weighed(others, gains, born) >= _NOTHING_MUCH:
+            return grown, bounded[0]
+        grown = [one for one in grown if not one.bounded]
+    return grown, None
 
 
 def _holder(kind: str, one: Grown, runs: int) -> Holder:
     return Holder(kind, one.name, one.limit, one.gained / runs)
 
 
-def _rebound(home: str, newborn: list[Any], runs: int) -> Holder | None:
+def _rebound(home: str, born: set[int], runs: int) -> Holder | None:
     """
     Look for an attribute of the subject's own module that each run binds to a wrapper of its former value.
 
@@ -396,7 +434,6 @@ def _rebound(home: str, newborn: list[Any], runs: int) -> Holder | None:
     is no leak of what is tested.
     """
     module = sys.modules.get(home)
-    born = {id(one): one for one in newborn}
     for owner in (module, *(value for value in attributes(module).values() if is_a(value, type))):
         for name, value in list(attributes(owner).items()):
             if id(value) in born and _links(value, born) >= max(2.0, runs / 2):
@@ -404,7 +441,7 @@ def _rebound(home: str, newborn: list[Any], runs: int) -> Holder | None:
     return None
 
 
-def _links(value: object, born: dict[int, Any]) -> int:
+def _links(value: object, born: set[int]) -> int:
     """Return how many objects of the type of *value* hang on it, through objects born in the same runs."""
     kind, links, seen, front = type(value), 0, {id(value)}, [value]
     while front:
@@ -413,11 +450,3 @@ def _links(value: object, born: dict[int, Any]) -> int:
         seen.update(map(id, front))
         links += sum(type(one) is kind for one in front)
     return links
-
-
-def _clearing_explains(caches: list[Grown], gained_blocks: int) -> bool:
-    before = sys.getallocatedblocks()
-    for one in caches:
-        one.container.cache_clear()
-    gc.collect()
-    return before - sys.getallocatedblocks() >= _EXPLAINED * gained_blocks

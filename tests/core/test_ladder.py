@@ -713,6 +713,23 @@ def test_a_holder_that_explains_the_growth(kind: str) -> None:
     assert Phase.CONFIRM not in climbed.readings.phases
 
 
+@pytest.mark.parametrize("kind", ["rebound", "known"])
+def test_a_holder_that_is_none_of_the_subject_s_does_not_explain_files(kind: str) -> None:
+    """What a test tool keeps of every run is memory; a descriptor a run is a leak, and the only one."""
+    climbed = follow({BLOCKS: steady(3), FDS: steady(1)}, holder=Holder(kind, "tool.RECORDS"))
+
+    assert (climbed.end, climbed.suspect.metric, climbed.suspect.confirmed) == ("confirmed", FDS, True)
+
+
+@pytest.mark.parametrize("kind", ["rebound", "known"])
+def test_files_that_end_to_grow_beside_a_known_holder(kind: str) -> None:
+    """Once the descriptors have come to rest, the holder explains the rest."""
+    files = [*range(30), *[30] * 100]
+    climbed = follow({BLOCKS: steady(3), FDS: lambda run: files[run]}, holder=Holder(kind, "tool.RECORDS"))
+
+    assert climbed.end == kind
+
+
 @pytest.mark.parametrize("kind", ["unbounded", "hidden", "native", "unseen"])
 def test_a_holder_that_explains_nothing(kind: str) -> None:
     """Any other holder leaves it to the confirmation."""

@@ -15,8 +15,8 @@ import pytest
 from pytest_memguard import registry
 from pytest_memguard.core import ladder
 from pytest_memguard.core.ladder import Plan
-from pytest_memguard.core.ports import HolderCheck, Subject
-from pytest_memguard.core.values import BLOCKS, FDS, RSS, THREADS, Holder, Level, Metric, Phase
+from pytest_memguard.core.ports import Gain, HolderCheck, Subject
+from pytest_memguard.core.values import BLOCKS, FDS, HEAP, RSS, THREADS, Holder, Level, Metric, Phase
 from pytest_memguard.core.verdict import judge, rejudge
 from pytest_memguard.engine import settle, watch
 from pytest_memguard.engine.recorder import Recorder
@@ -64,8 +64,9 @@ class Check:
         """Note the call."""
         self._note("begin")
 
-    def finish(self, runs: int) -> Holder:
+    def finish(self, runs: int, gains: Sequence[Gain]) -> Holder:
         """Note the call, and say what was told."""
+        self.gains = {gain.metric: gain.amount for gain in gains}
         self._note(f"finish after {runs}")
         return self.holder
 
@@ -486,6 +487,18 @@ def test_the_holder_check() -> None:
 
     assert record.holder == check.holder
     assert check.calls == ["begin", f"finish after {climb - climb // 2}", "close"]
+
+
+def test_the_check_is_told_what_it_has_to_explain() -> None:
+    """The usual run of memory, all that resources gained, and nothing of a counter that rests, each with its reader."""
+    blocks = [3 * run + 37 * (run > 20) for run in range(200)]
+    levels = {BLOCKS: blocks, FDS: [run // 2 for run in range(200)], HEAP: FLAT}
+    check = Check(Holder("unbounded", "shop._CACHE"))
+    record = watching(Script(ScriptedProbe(levels)), check=lambda: check).measure()
+    climb = record.readings.phases.count(Phase.CLIMB) - 1
+    runs = climb - climb // 2
+
+    assert check.gains == {BLOCKS: 3 * runs, FDS: pytest.approx(runs / 2, abs=1)}
 
 
 def test_a_bounded_holder_ends_it() -> None:
