@@ -60,10 +60,13 @@ class Gate(Generic[Measured]):
             raise ConfigError(f"middleware: prefix = {prefix!r} must begin with a slash and not end with one")
         self.guard = guard if guard is not None else _made(settings)
         self._prefix = prefix
-        self._watched = prefix or _NOWHERE
+        self.watched = prefix or _NOWHERE
         self.shows_headers = self.guard.settings.expose_headers
         self.sampler = Sampler(kept_bytes(), sample)
+        self.guard.counters.append(self.sampler.completed)
         self.started = False
+        #: Whether a request needs no more than to be counted, as long as nothing else is due.
+        self.steady = False
         self._health_paths = tuple(health_paths)
         self._starting = threading.Lock()
 
@@ -73,6 +76,7 @@ class Gate(Generic[Measured]):
             if self.started:
                 return
             self.started = True
+            self.steady = not self.shows_headers
             try:
                 self.guard.start()
             except Exception:  # noqa: BLE001 - whatever it is, the service is worth more
@@ -81,12 +85,12 @@ class Gate(Generic[Measured]):
     def stop(self) -> None:
         """Stop the guard; the next request starts it again."""
         with self._starting:
-            self.started = False
+            self.started = self.steady = False
             self.guard.stop()
 
     def concerns(self, path: str) -> bool:
-        """Whether the gate may have to answer a request; asked for each one, where a microsecond is one per cent."""
-        return self.guard.shedding or path.startswith(self._watched)
+        """Whether the gate may have to answer a request."""
+        return self.guard.shedding or path.startswith(self.watched)
 
     def endpoint(self, path: str) -> str | None:
         """Return the part of *path* behind the prefix, or nothing where it lies elsewhere."""
@@ -110,9 +114,9 @@ class Gate(Generic[Measured]):
         )
 
     def count(self, cost_bytes: int, method: str, path: str, route: str | None, *, found: bool) -> None:
-        """Count a request that was measured, under the route that the application names or else a generic path."""
+        """Note what a request kept, under the route that the application names or else a generic path."""
         name = route or (generic(path) if found else _NOT_FOUND)
-        self.guard.count_request(f"{method if method in _METHODS else '(other)'} {name}", cost_bytes)
+        self.guard.routes.count(f"{method if method in _METHODS else '(other)'} {name}", cost_bytes)
 
 
 def _made(settings: Mapping[str, Any]) -> Guard:

@@ -76,6 +76,7 @@ class Guard:
     ) -> None:
         self.settings = settings if settings is not None else GuardSettings.from_environment()
         self.limit = self.settings.limit()
+        self.shedding = False
         self.level = Pressure.HEALTHY
         self.routes = RouteCosts()
         self.shed = 0
@@ -85,6 +86,8 @@ class Guard:
         self._requests = requests
         self._clock = clock
         self._counted = 0
+        #: Of the middlewares, which count requests themselves: a call less for each of them.
+        self.counters: list[Callable[[], int]] = []
         self._lock = fork_safe_lock()
         self._monitor = self._new_monitor(read)
         self._relief = Relief(
@@ -170,9 +173,14 @@ class Guard:
         return row[0]
 
     @property
-    def shedding(self) -> bool:
-        """Whether requests are to be turned away."""
-        return self.level is Pressure.EMERGENCY
+    def level(self) -> Pressure:
+        """How short memory is."""
+        return self._level
+
+    @level.setter
+    def level(self, level: Pressure) -> None:
+        self._level = level
+        self.shedding = level is Pressure.EMERGENCY
 
     @property
     def retry_after_s(self) -> float:
@@ -182,7 +190,7 @@ class Guard:
     @property
     def requests(self) -> int:
         """Requests completed so far, in this process."""
-        return self._counted if self._requests is None else self._requests()
+        return self._completed() if self._requests is None else self._requests()
 
     @property
     def caches(self) -> Caches:
@@ -269,6 +277,9 @@ class Guard:
 
     # What happens in its thread
 
+    def _completed(self) -> int:
+        return self._counted + sum(counter() for counter in self.counters)
+
     def _new_monitor(self, read: Callable[..., Reading] | None) -> Monitor:
         settings = self.settings
         read = read or Reader(lambda rss, mapped: used_bytes(self.limit, rss, mapped))
@@ -347,7 +358,8 @@ class Guard:
         """Begin anew in a forked child."""
         self.level = Pressure.HEALTHY
         self.detection = None
-        self._counted = self.shed = self._peak_bytes = 0
+        self._counted -= self._completed()  # the counters go on
+        self.shed = self._peak_bytes = 0
         self._began_s = self._clock()
         self.routes.clear()
         self._relief.done.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.service.costs import Sample
@@ -58,7 +59,27 @@ class MemguardWSGI:
         return self._gate.guard
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request, as the application would."""
+        """Serve one request, as the application would; without a call more where nothing is due but to count it."""
+        gate = self._gate
+        sampler = gate.sampler
+        if (
+            not gate.steady
+            or gate.guard.shedding
+            or gate.watched in environ.get("PATH_INFO", "")
+            or perf_counter() >= sampler.next_s
+        ):
+            return self._attend(environ, start_response)
+        sampler.began += 1
+        try:
+            return self._app(environ, start_response)
+        except MemoryError:
+            gate.guard.alarm()
+            raise
+        finally:
+            sampler.ended += 1
+
+    def _attend(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request with which there is more to do than to count it."""
         gate = self._gate
         if not gate.started:
             gate.start()
@@ -85,7 +106,6 @@ class MemguardWSGI:
             return self._app(environ, start_response)
         finally:
             gate.sampler.leave(None)
-            gate.guard.count_request("", None)
 
     def _answer(self, environ: Environ, path: str) -> Response:
         token = bearer(environ.get("HTTP_AUTHORIZATION"))
@@ -180,11 +200,9 @@ class _Response(Sample):
         if environ is None:
             return
         cost_bytes = self.gate.sampler.leave(self)
-        if cost_bytes is None:
-            self.gate.guard.count_request("", None)
-            return
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        self.gate.count(cost_bytes, method, path, self.route, found=self.found)
+        if cost_bytes is not None:
+            method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+            self.gate.count(cost_bytes, method, path, self.route, found=self.found)
 
 
 class _SizedResponse(_Response):

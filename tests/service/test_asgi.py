@@ -6,6 +6,8 @@ import asyncio
 import gc
 import inspect
 import json
+import math
+import sys
 import threading
 import time
 from collections.abc import Iterator, MutableMapping
@@ -22,6 +24,7 @@ from pytest_memguard.service import asgi, costs
 from pytest_memguard.service.actions import Outcome
 from pytest_memguard.service.asgi import MemguardASGI
 from pytest_memguard.service.costs import OTHER
+from pytest_memguard.service.gate import Gate
 from pytest_memguard.service.guard import Guard
 from pytest_memguard.service.pressure import Pressure
 from pytest_memguard.service.settings import GuardSettings
@@ -45,6 +48,29 @@ def guard(live: Guard, monkeypatch: pytest.MonkeyPatch) -> Guard:
     """Return a guard that never starts, so that its level is what a test sets it to."""
     monkeypatch.setattr(live, "start", lambda: None)
     return live
+
+
+@pytest.fixture(params=[False, True], ids=["first request", "later request"])
+def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each middleware serve its first request, or one of many: neither may be noticed."""
+    make = Gate.__init__
+
+    def make_and_start(gate: Gate[Any], *given: Any) -> None:  # noqa: ANN401 - what a gate is given
+        make(gate, *given)
+        gate.start()
+        gate.sampler.next_s = math.inf
+
+    if request.param:
+        monkeypatch.setattr(Gate, "__init__", make_and_start)
+
+
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Let threads take turns as often as they can."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
 
 
 def _runs(guard: Guard) -> bool:
@@ -95,6 +121,7 @@ def _ask(app: Any, scope: Message, *bodies: Message) -> tuple[int, dict[bytes, b
     return sent[0]["status"], dict(sent[0]["headers"]), body
 
 
+@pytest.mark.usefixtures("settled")
 class TestPassing:
     """What the middleware leaves alone."""
 
@@ -169,6 +196,7 @@ class TestPassing:
         assert inspect.iscoroutinefunction(MemguardASGI(_App(), guard).__call__)
 
 
+@pytest.mark.usefixtures("settled")
 class TestHeaders:
     """The memory headers."""
 
@@ -191,6 +219,7 @@ class TestHeaders:
         assert int(headers[b"x-memory-rss"]) > 10**6
 
 
+@pytest.mark.usefixtures("settled")
 class TestShedding:
     """Turning requests away while memory is short."""
 
@@ -259,6 +288,7 @@ class TestShedding:
         assert asyncio.run(least_s()) < 0.001
 
 
+@pytest.mark.usefixtures("settled")
 class TestEndpoints:
     """What lies under the prefix."""
 
@@ -533,6 +563,64 @@ class TestSettings:
             MemguardASGI(_App(), token=TOKEN[:-1])
 
 
+class TestCounting:
+    """How many requests have been served."""
+
+    def test_middlewares_of_one_guard(self, guard: Guard) -> None:
+        """What each of them has served is counted, and what the service itself counts."""
+        for middleware in (MemguardASGI(_App(), guard), MemguardASGI(_App(), guard)):
+            for _ in range(50):
+                _ask(middleware, _scope())
+        guard.count_request("/job", None)
+
+        assert guard.requests == 101
+
+    def test_measured_or_not(self, guard: Guard) -> None:
+        """A request counts as one whether it was measured or not."""
+        middleware = MemguardASGI(_App(), guard)
+        for next_s in (0.0, math.inf, 0.0):
+            middleware._gate.sampler.next_s = next_s
+            _ask(middleware, _scope("/x"))
+
+        assert [cost.measured for cost in guard.routes] == [2]
+        assert guard.requests == 3
+
+    def test_no_request_before_the_first(self, guard: Guard) -> None:
+        """What a middleware measures to know its own cost is no request."""
+        MemguardASGI(_App(), guard)
+
+        assert guard.requests == 0
+
+    @pytest.mark.usefixtures("often")
+    def test_loops_in_several_threads(self, guard: Guard) -> None:
+        """None is lost where several loops call one middleware, and the threads take turns as often as they can."""
+        middleware = MemguardASGI(_App(), guard)
+
+        async def ask() -> None:
+            for _ in range(500):
+                await _exchange(middleware, _scope())
+
+        threads = [threading.Thread(target=asyncio.run, args=(ask(),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert guard.requests == 2000
+
+    def test_in_a_forked_worker(self, guard: Guard) -> None:
+        """A child begins at zero, whatever the middlewares have counted before the fork."""
+        middleware = MemguardASGI(_App(), guard)
+        counts = []
+        for _ in range(2):
+            _ask(middleware, _scope())
+            guard.count_request("/job", None)
+            counts.append(guard.requests)
+            guard._monitor.be_born()
+
+        assert (counts, guard.requests) == ([2, 2], 0)
+
+
 class TestCosts:
     """What requests keep, by route."""
 
@@ -576,3 +664,16 @@ class TestCosts:
 
         assert cost.route == "GET /keep"
         assert 100_000 <= cost.total_bytes < 140_000
+
+    def test_beside_another_request(self, guard: Guard) -> None:
+        """A request during which another one was served is not charged for what that one kept."""
+
+        async def app(scope: Message, *_: object) -> None:
+            if scope["path"] == "/outer":
+                middleware._gate.sampler.next_s = math.inf
+                await middleware(_scope("/inner"), None, None)
+
+        middleware = MemguardASGI(app, guard)
+        asyncio.run(middleware(_scope("/outer"), None, None))
+
+        assert (guard.requests, list(guard.routes)) == (2, [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +18,7 @@ import flask
 import pytest
 
 from pytest_memguard.service import costs
+from pytest_memguard.service.gate import Gate
 from pytest_memguard.service.guard import Guard
 from pytest_memguard.service.pressure import Pressure
 from pytest_memguard.service.settings import GuardSettings
@@ -42,13 +45,21 @@ def guard(live: Guard, monkeypatch: pytest.MonkeyPatch) -> Guard:
     return live
 
 
-@pytest.fixture(params=[True, False], ids=["measured", "not measured"])
-def measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Measure every request, or none: neither may be noticed."""
+@pytest.fixture(params=["measured", "not measured", "later request"])
+def measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure every request, or none, or serve them as one of many: neither may be noticed."""
+    make = Gate.__init__
+
+    def make_and_start(gate: Gate[Any], *given: Any) -> None:  # noqa: ANN401 - what a gate is given
+        make(gate, *given)
+        gate.start()
+        gate.sampler.next_s = math.inf
+
     monkeypatch.setattr(costs, "_REST", 0)
-    if not request.param:
+    if request.param == "not measured":
         monkeypatch.setattr(costs.Sampler, "enter", lambda self: None)
-    return request.param
+    if request.param == "later request":
+        monkeypatch.setattr(Gate, "__init__", make_and_start)
 
 
 def _environ(path: str = "/", method: str = "GET", body: bytes = b"", **more: object) -> Environ:
@@ -340,6 +351,26 @@ def test_first_requests_at_the_same_time_start_it_once(guard: Guard, monkeypatch
         thread.join()
 
     assert started == [1]
+
+
+def test_requests_from_several_threads(guard: Guard) -> None:
+    """None is lost, by whichever middleware of the guard it was served, also where threads take turns all the time."""
+    middlewares = [MemguardWSGI(_app, guard), MemguardWSGI(_app, guard)]
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def ask() -> None:
+        for number in range(1000):
+            _ask(middlewares[number % 2], _environ())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(usual_s)
+
+    assert guard.requests == 4000
 
 
 class TestCosts:
