@@ -161,6 +161,8 @@ class _Paths:
         for one in grown:
             entries = self._entries(one)
             reached = self._born.below(entries)
+            if self._only_points(one, reached):
+                continue
             gains.append(_Gain(one, entries, reached, self._weight(reached) + _ENTRY_WEIGHT * one.gained))
         gains.sort(key=lambda one: -one.weight)
         return gains
@@ -201,6 +203,16 @@ class _Paths:
         if len(places) >= grown.gained or (length(grown.container) or 0) > growth.LARGEST:
             return places
         return list(dict.fromkeys(places + self._born.among(gc.get_referents(grown.container))))
+
+    def _only_points(self, grown: Grown, reached: set[int]) -> bool:
+        """Whether a container gained weak references alone, to objects that live without it: as a WeakSet does."""
+        if self._weight(reached):
+            return False  # values, keys or callbacks hang on it
+        pairs = growth.newest(grown)
+        references = [one for pair in pairs for one in pair if is_a(one, ReferenceType)]
+        # A reference to what is gone is there because of the container alone.
+        alive = sum(ReferenceType.__call__(one) is not None for one in references)
+        return len(references) >= len(pairs) > 0 and 2 * alive > len(references)
 
     def _weight(self, places: Iterable[int]) -> float:
         """Return how much of what stays hangs on a path; a weak reference holds nothing."""

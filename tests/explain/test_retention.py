@@ -471,6 +471,56 @@ def test_c_code(make: Callable[..., Any]) -> None:
     assert ["C code, which the garbage collector does not see into", "  ...: shop.Session"] in texts
 
 
+@pytest.mark.parametrize(
+    ("container", "point"),
+    [
+        ("weakref.WeakSet()", "KEPT.add(one)"),
+        ("weakref.WeakValueDictionary()", "KEPT[next(COUNT)] = one"),
+        ("weakref.WeakKeyDictionary()", "KEPT[one] = next(COUNT)"),
+        ("[]", "KEPT.append(weakref.ref(one))"),
+    ],
+)
+def test_what_only_points_holds_nothing(make: Callable[..., Any], container: str, point: str) -> None:
+    """A container of weak references is never named, beside what holds their targets."""
+    module = make(
+        f"""
+class Ring:
+    pass
+
+KEPT, RING = {container}, None
+def leak():
+    global RING
+    one = Ring()
+    one.before, RING = RING, one
+    {point}
+"""
+    )
+
+    found = look(module.leak)
+
+    assert [path.hops[0].name for path in found.paths] == ["shop"]
+    assert "RING" in found.paths[0].text
+
+
+@pytest.mark.parametrize(
+    ("container", "keep"),
+    [
+        ("weakref.WeakKeyDictionary()", "KEPT[one] = [one]"),
+        ("[]", "KEPT.append(weakref.ref(one, lambda _, one=one: None))"),
+        ("[]", "KEPT.append(weakref.ref(one))\n    del one"),
+    ],
+    ids=["values", "callbacks", "references"],
+)
+def test_weak_references_that_hold(make: Callable[..., Any], container: str, keep: str) -> None:
+    """Their container is named where a value or callback holds the target, or nothing but the references stays."""
+    module = make(f"KEPT = {container}\ndef leak():\n    one = Session()\n    {keep}")
+
+    found = look(module.leak)
+
+    assert "KEPT" in found.paths[0].text
+    assert "+1 a run" in found.paths[0].text
+
+
 @pytest.mark.parametrize("where", ["variable", "threading.local"])
 def test_another_thread(make: Callable[..., Any], where: str) -> None:
     """What another thread keeps is named by the thread and its variable, or by the threading.local."""
