@@ -148,7 +148,7 @@ class _Paths:
         grown = [one for one in grown if one.container is not None]
         found: list[_Found] = []
         covered: set[int] = set()
-        for one in self._weighed(grown)[:_MOST_GROWN]:
+        for one in self._weighed(grown, covered)[:_MOST_GROWN]:
             covered |= one.reached
             if self._budget.is_spent(f"with {len(found)} paths"):
                 break
@@ -156,12 +156,14 @@ class _Paths:
         found += self._of_the_rest(covered)
         return self._best(found)
 
-    def _weighed(self, grown: Sequence[Grown]) -> list[_Gain]:
+    def _weighed(self, grown: Sequence[Grown], covered: set[int]) -> list[_Gain]:
+        """Return what each container gained, what most hangs on first; *covered* gets what hangs on nothing."""
         gains = []
         for one in grown:
             entries = self._entries(one)
             reached = self._born.below(entries)
             if self._only_points(one, reached):
+                covered |= reached
                 continue
             gains.append(_Gain(one, entries, reached, self._weight(reached) + _ENTRY_WEIGHT * one.gained))
         gains.sort(key=lambda one: -one.weight)

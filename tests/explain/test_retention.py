@@ -502,6 +502,19 @@ def leak():
     assert "RING" in found.paths[0].text
 
 
+def test_what_only_points_is_no_path(make: Callable[..., Any]) -> None:
+    """Where nobody is found who holds what stays, a weak map of it is not named instead."""
+    ctypes = pytest.importorskip("ctypes")
+    module = make("KEPT = weakref.WeakValueDictionary()\ndef leak():\n    one = KEPT[next(COUNT)] = {COUNT}\n    lose(one)")
+    module.lose = lambda one: ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+
+    found = look(module.leak)
+    for one in list(module.KEPT.values()):
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(one))
+
+    assert not [path.text for path in found.paths if "KEPT" in path.text]
+
+
 @pytest.mark.parametrize(
     ("container", "keep"),
     [
