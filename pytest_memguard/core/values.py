@@ -380,6 +380,8 @@ class Explanation:
         names: (metric name, what of it stayed): paths and peers of descriptors, names of threads, commands of children.
         makers: (metric name, where it was opened or started).
         notes: What could not be found out, and why, a sentence each.
+        tasks_done: Whether asyncio tasks stay that are all done.
+        unheld: Whether no Python object could be found that refers to what stays, though all were asked.
 
     """
 
@@ -389,6 +391,8 @@ class Explanation:
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()
     makers: tuple[tuple[str, tuple[Site, ...]], ...] = ()
     notes: tuple[str, ...] = ()
+    tasks_done: bool = False
+    unheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

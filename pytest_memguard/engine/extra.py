@@ -185,7 +185,7 @@ class ExtraPass:
             deadline_s=_SEARCH_S,
         )
         self._notes += survey.notes
-        return Explanation(sites, (*survey.types, *interned), survey.paths)
+        return Explanation(sites, (*survey.types, *interned), survey.paths, tasks_done=survey.tasks_done)
 
     def _statements(self) -> tuple[Site, ...]:
         """Say which line the native memory grows on: C code allocates it, and tracing sees nothing of it."""

@@ -31,7 +31,7 @@ PAGES = "docs/how-to"
 INTERNED = "str (interned, never freed)"
 
 _NATIVE_METRICS = frozenset({"heap", "mapped", "rss", "uss"})
-_WEAK_MAPS = re.compile(r"\bweakref\.(WeakKeyDictionary|WeakValueDictionary|finalize)\b|\bweakrefset\.WeakSet\b")
+_WEAK_MAPS = re.compile(r"\bweakref\.(WeakKeyDictionary|WeakValueDictionary|finalize)\b")
 _EXECUTORS = re.compile(r"concurrent\.futures\.\w+\.(ThreadPoolExecutor|ProcessPoolExecutor)$")
 _HANDLES = re.compile(r"^asyncio\.events\.(Timer)?Handle$|^sched\.Event$")
 _METACLASSES = re.compile(r"^type$|Meta$|Metaclass$|\bEnumType$")
@@ -73,7 +73,8 @@ def _see(page: str, sentence: str) -> str:
 
 
 def _task(seen: Evidence) -> str:
-    if "tasks" not in seen.metrics and not (seen.stays(_TASKS) and seen.stays(_COROUTINES)):
+    are_kept = seen.stays(_TASKS) and seen.stays(_COROUTINES) and not seen.tasks_done
+    if "tasks" not in seen.metrics and not are_kept:
         return ""
     return _see(
         "pending-task",
@@ -99,13 +100,20 @@ def _thread(seen: Evidence) -> str:
     names = seen.names.get("threads", ())
     if _is_executor(seen, names):
         return _see("executor", "an executor is never shut down: make it in a `with` block, or call shutdown() on it")
-    if "threads" not in seen.metrics:
+    if "threads" not in seen.metrics or _is_of_an_object(seen):
         return ""
     if seen.meets(_TIMERS) or seen.is_made_by(_TIMER_CALL):
         return _see("timer", "a timer is started and runs on: cancel() it, and join() it, when it is no longer needed")
     return _see("thread", f"threads are not ended{_such_as(seen, 'threads')}: tell each of them to end, then join() it")
 
 
+def _is_of_an_object(seen: Evidence) -> bool:
+    """Whether the threads are C code's, and so end with an object that is known to be kept."""
+    names = seen.names.get("threads", ())
+    return bool(names) and seen.grown is not None and all(name.startswith(_NATIVE_THREAD) for name in names)
+
+
+_NATIVE_THREAD = "native thread"
 _TIMERS, _TIMER_CALL = re.compile(r"^threading\.Timer$"), re.compile(r"\bTimer\(")
 
 
@@ -115,7 +123,7 @@ def _is_executor(seen: Evidence, thread_names: Iterable[str]) -> bool:
 
 
 def _descriptor(seen: Evidence) -> str:
-    if "fds" not in seen.metrics:
+    if "fds" not in seen.metrics or _is_of_an_object(seen):
         return ""
     names = seen.names.get("fds", ())
     is_socket = any(_SOCKETS.match(name) for name in names)

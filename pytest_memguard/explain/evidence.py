@@ -20,6 +20,8 @@ _LONGEST = 60
 _WHOLE = frozenset({"cell", "context", "default", "local"})
 #: Edges from a container to what is in it.
 _ENTRIES = frozenset({"item", "element", "cache"})
+#: It has no values, and drops what dies: no holder, whatever it is called by.
+_WEAK_SET = re.compile(r"\bWeakSet\b")
 _SORTS = {
     "set": re.compile(r"set$|Set$"),
     "list": re.compile(r"list$|List$|\bdeque$|\btuple$|\bbytearray$|\barray$"),
@@ -40,6 +42,8 @@ class Evidence:
     sites: tuple[Site, ...]
     makers: tuple[Site, ...]
     holder: Holder
+    tasks_done: bool = False
+    unheld: bool = False
 
     @property
     def root(self) -> str:
@@ -69,7 +73,8 @@ class Evidence:
         """What the container that grows is called; empty where none is known."""
         if self.grown is not None:
             return self.name_of(self.at)
-        return cut(self.holder.name) if self.holder.kind in ("unbounded", "bounded") else ""
+        is_named = self.holder.kind in ("unbounded", "bounded") and not _WEAK_SET.search(self.holder.name)
+        return cut(self.holder.name) if is_named else ""
 
     def name_of(self, at: int) -> str:
         """Return what the object at the end of one hop is called, from the last hop on that has a name of its own."""
@@ -107,7 +112,10 @@ def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> 
     at = next(iter(suspect or grown), -1)
     met = frozenset(public(hop.type) for one in explanation.paths for hop in one.hops)
     makers = tuple(site for _, sites in explanation.makers for site in sites)
-    return Evidence(path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, makers, holder)
+    return Evidence(
+        path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, makers, holder,
+        explanation.tasks_done, explanation.unheld,
+    )  # fmt: skip
 
 
 def _joined(name: str) -> str:

@@ -12,13 +12,15 @@ import gc
 import sys
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from itertools import islice
-from types import ModuleType
+from itertools import compress, islice
+from types import GetSetDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.core.clocks import REAL
 from pytest_memguard.core.values import TypeGrowth
 from pytest_memguard.explain.naming import (
+    attributes,
+    class_attribute,
     class_names,
     identities,
     is_a,
@@ -26,6 +28,7 @@ from pytest_memguard.explain.naming import (
     kinds_of,
     length,
     mro,
+    plain,
     qualified_name,
 )
 from pytest_memguard.explain.roots import is_user_type
@@ -47,6 +50,7 @@ __all__ = [
     "runs_of",
     "size_of",
     "small",
+    "tasks_are_done",
 ]
 
 #: What the collector does not track: seen only through what holds it.
@@ -142,6 +146,25 @@ def keeps_step(count: int, runs: int) -> bool:
     """Whether a number of objects is what so many runs leave: near a multiple, or fewer than two a run."""
     beside = min(count % runs, runs - count % runs)
     return count >= _LEAST_PER_RUN * runs and (count < 2 * runs or beside <= _BESIDE)
+
+
+def tasks_are_done(newborn: Sequence[Any]) -> bool:
+    """Whether there are asyncio tasks among what stays, and none of them is pending."""
+    kinds = {
+        identity: kind for identity, kind in kinds_of(newborn).items() if _TASKS & set(map(qualified_name, mro(kind)))
+    }
+    states = {_state(one) for one in compress(newborn, map(kinds.__contains__, map(id, map(type, newborn))))}
+    return bool(states) and "PENDING" not in states
+
+
+_TASKS = {"_asyncio.Task", "asyncio.tasks.Task"}
+
+
+def _state(task: object) -> str:
+    """Return the state of a task; a task in C computes it, one in Python has it as an attribute."""
+    shown = class_attribute(type(task), "_state")
+    state = attributes(task).get("_state", shown.__get__(task) if type(shown) is GetSetDescriptorType else shown)
+    return plain(state)
 
 
 def runs_of(amount: float, runs: int) -> float:

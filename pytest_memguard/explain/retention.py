@@ -52,12 +52,14 @@ class Survey:
         types: Most objects a run first.
         paths: The one that explains most first.
         notes: What could not be found out, and why.
+        tasks_done: Whether there are asyncio tasks among it, all of them done.
 
     """
 
     types: tuple[TypeGrowth, ...] = ()
     paths: tuple[RetentionPath, ...] = ()
     notes: tuple[str, ...] = ()
+    tasks_done: bool = False
 
 
 def survey(  # noqa: PLR0913 - each is one fact about the runs
@@ -94,6 +96,7 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
     births, staying = earlier_runs or runs, len(newborn)
     with thawed(was_frozen):
         types = growth.growing_types(newborn, grown, runs=births, budget=budget, gained=births / runs)
+        tasks_done = growth.tasks_are_done(newborn)
         if youngest is not None:
             newborn += youngest
             youngest.clear()
@@ -101,7 +104,7 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
         skip = (recent - set(born.places)) | {id(newborn), id(grown), id(born.places), *born.own()}
         climb = Climb(Roots(home), born.places, skip, budget)
         paths = _Paths(born, climb, runs, births, budget).find(grown)
-    return Survey(tuple(types), tuple(paths), tuple(budget.notes))
+    return Survey(tuple(types), tuple(paths), tuple(budget.notes), tasks_done)
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +160,7 @@ class _Paths:
         return self._best(found)
 
     def _weighed(self, grown: Sequence[Grown], covered: set[int]) -> list[_Gain]:
-        """Return what each container gained, what most hangs on first; *covered* gets what hangs on nothing."""
+        """Return what each container gained, what most hangs on first; to *covered* add what only points."""
         gains = []
         for one in grown:
             entries = self._entries(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,42 @@ def test_metric_alone_is_enough(metric: str, pattern: str) -> None:
 def test_holder_alone_is_enough(name: str, pattern: str) -> None:
     """Where the extra pass found nothing, the holder check's name is read."""
     assert page(advise(Explanation(), Holder("unbounded", name, None, 1.0), ["blocks"])) == pattern
+
+
+def test_done_tasks_are_not_pending() -> None:
+    """Who keeps tasks that are done is told what else is kept with them."""
+    kept = explained(
+        DICT, hop("item", "['ab']", "ValueError"), hop("traceback", ".__traceback__", "traceback"), _asyncio__Task=1,
+        coroutine=1,
+    )  # fmt: skip
+
+    assert page(advise(kept, HIDDEN, ["blocks"])) == "pending-task"
+    assert page(advise(replace(kept, tasks_done=True), HIDDEN, ["blocks"])) == "exception"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("native thread python", "weak-map"), ("Thread-N", "thread")], ids=["native", "Python"]
+)
+def test_native_threads_end_with_their_object(name: str, pattern: str) -> None:
+    """Nobody can end a thread of C code: what keeps its object is to let go of it."""
+    owners = root("module", "shop.RESOLVERS", "weakref.WeakKeyDictionary", 1)
+    kept = replace(explained(owners, hop("item", "[...]", "tuple")), names=(("threads", (name,)), ("fds", ("epoll",))))
+
+    assert page(advise(kept, HIDDEN, ["blocks", "threads", "fds"])) == pattern
+
+
+def test_native_threads_of_nobody_are_threads() -> None:
+    """Where no container grows that keeps their object, they are what stays."""
+    assert page(advise(resource("threads", "native thread python"), HIDDEN, ["threads"])) == "thread"
+
+
+def test_weak_set_is_no_holder() -> None:
+    """A set of weak references has no values that could hold their keys, and no limit of its own."""
+    kept = Holder("unbounded", "_weakrefset.WeakSet.data", None, 1.0)
+    text = advise(explained(root("module", "shop.ALL", "_weakrefset.WeakSet", 1)), HIDDEN, ["blocks"])
+
+    assert "keys" not in text
+    assert "WeakSet" not in advise(Explanation(), kept, ["blocks"])
 
 
 def test_names_stand_in_the_sentence() -> None:

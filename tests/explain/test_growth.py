@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections import OrderedDict, deque
@@ -9,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from pytest_memguard.explain.growth import Budget, growing_types, keeps_step, newest, newest_keys, runs_of, size_of
+from pytest_memguard.explain.growth import (
+    Budget,
+    growing_types,
+    keeps_step,
+    newest,
+    newest_keys,
+    runs_of,
+    size_of,
+    tasks_are_done,
+)
 from pytest_memguard.explain.holders import Grown
 
 
@@ -129,3 +139,20 @@ def test_a_budget_that_is_not_spent() -> None:
 
     assert not budget.is_spent("at 5 objects")
     assert budget.notes == []
+
+
+@pytest.mark.parametrize("c", [True, False])
+def test_tasks_that_are_done(c: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Tasks are asked for their state, in C or not; where there are none, none is done."""
+    make: Any = asyncio.Task if c else asyncio.tasks._PyTask  # type: ignore[attr-defined] # noqa: SLF001 - no other name
+
+    async def run() -> tuple[bool, bool]:
+        done = make(asyncio.sleep(0), loop=asyncio.get_running_loop())
+        await done
+        pending = make(asyncio.sleep(60), loop=asyncio.get_running_loop())
+        both = tasks_are_done([done]), tasks_are_done([done, pending])
+        pending.cancel()
+        return both
+
+    assert asyncio.run(run()) == (True, False)
+    assert not tasks_are_done([Session(1)])

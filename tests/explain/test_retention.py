@@ -505,7 +505,14 @@ def leak():
 def test_what_only_points_is_no_path(make: Callable[..., Any]) -> None:
     """Where nobody is found who holds what stays, a weak map of it is not named instead."""
     ctypes = pytest.importorskip("ctypes")
-    module = make("KEPT = weakref.WeakValueDictionary()\ndef leak():\n    one = KEPT[next(COUNT)] = {COUNT}\n    lose(one)")
+    module = make(
+        """
+KEPT = weakref.WeakValueDictionary()
+def leak():
+    one = KEPT[next(COUNT)] = {COUNT}
+    lose(one)
+"""
+    )
     module.lose = lambda one: ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
     found = look(module.leak)
