@@ -13,6 +13,7 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _CONTROL_RUNS = 8
+#: The first two of them bring what is made once: chunks of native memory, mostly.
+_WARM_UP = 2
 #: Python 3.10 allocates a cache for each function at this call of it; pytest's own would show as growth for long.
 _CALLS_TO_A_CACHE = 1024
 #: From here on decisions are made early, and from there on growth is reported without being followed.
@@ -392,7 +395,7 @@ class Guard:
             return ()
         control = []
         for series in record.readings.series():
-            steps = [after - before for before, after in zip(series.values[1:], series.values[2:], strict=False)]
+            steps = [after - before for before, after in pairwise(series.values[_WARM_UP:])]
             if not steps or record.failure:
                 continue
             seen = Control(min(steps) if min(steps) > 0 else 0.0, float(max(map(abs, steps))))
