@@ -26,6 +26,7 @@ from pytest_memguard.explain.followed import Followed
 from pytest_memguard.explain.holders import ContainerCheck
 from pytest_memguard.explain.resources import Resources
 from pytest_memguard.explain.statements import growing_statements
+from pytest_memguard.explain.unheld import References, c_callable
 from pytest_memguard.probes.interned import kept_strings
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ _NATIVE = frozenset({HEAP, MAPPED})
 def explained(result: SubjectResult, explanation: Explanation) -> SubjectResult:
     """Return *result* with what the extra pass found, with advice, and with the fingerprint of its cause."""
     metrics = tuple(finding.metric.name for finding in result.findings)
-    advice = advise(explanation, result.holder, metrics)
+    amounts = {finding.metric.name: finding.trend.slope.point for finding in result.findings}
+    advice = advise(explanation, result.holder, metrics, amounts)
     findings = tuple(_told(finding, explanation, result.holder, advice) for finding in result.findings)
     return replace(result, findings=findings, notes=(*result.notes, *explanation.notes))
 
@@ -68,6 +70,13 @@ def _told(finding: Finding, explanation: Explanation, holder: Holder, advice: st
         sites, types, paths = explanation.sites, explanation.types, explanation.paths
         told = replace(finding, sites=sites, types=types, paths=paths, advice=advice)
     return replace(told, fingerprint=of_finding(told, holder))
+
+
+def _calling(site: Site, called: str) -> Site:
+    where, *others = site.traceback or ("",)
+    if not called or any(text.startswith("calls ") for text in others[:1]):
+        return site
+    return replace(site, traceback=(where, f"calls {called}", *others))
 
 
 def _interned(strings: int, runs: int) -> tuple[TypeGrowth, ...]:
@@ -147,18 +156,21 @@ class ExtraPass:
         allocations = Allocations(home_file=self.about.file, root=self.about.root)
         with settle.frozen():
             check = ContainerCheck(self.about.home) if self.seen is None else Followed(self.seen)
+            references = References()
             try:
+                if self.seen is not None and not self.seen:
+                    references.begin()
                 check.begin()  # before tracing, which makes a walk of the heap ten times as slow
                 allocations.start()
                 allocations.note()
                 gc.freeze()
-                return self._kept(check, allocations)
+                return self._kept(check, allocations, references)
             finally:
                 check.close()
                 allocations.close()
                 self._notes += allocations.notes
 
-    def _kept(self, check: ContainerCheck | Followed, allocations: Allocations) -> Explanation:
+    def _kept(self, check: ContainerCheck | Followed, allocations: Allocations, references: References) -> Explanation:
         strings = kept_strings()
         births = Births()
         runs = 0
@@ -175,6 +187,7 @@ class ExtraPass:
         newborn, youngest = births.told_apart(born)
         del born
         grown = growth.containers_that_grew(check, runs)
+        is_kept = bool(grown) or references.grew(runs, [*newborn, *youngest], [allocations, sites, self._notes])
         survey = retention.survey(
             newborn,
             grown,
@@ -185,7 +198,18 @@ class ExtraPass:
             deadline_s=_SEARCH_S,
         )
         self._notes += survey.notes
-        return Explanation(sites, (*survey.types, *interned), survey.paths, tasks_done=survey.tasks_done)
+        unheld = survey.unheld or not (is_kept or survey.types or survey.paths)
+        return Explanation(
+            self._calling(sites) if unheld else sites,
+            (*survey.types, *interned),
+            survey.paths,
+            tasks_done=survey.tasks_done,
+            unheld=unheld,
+        )
+
+    def _calling(self, sites: tuple[Site, ...]) -> tuple[Site, ...]:
+        """Say of the subject's own lines, where they call nothing in Python, what they call in C."""
+        return tuple(_calling(site, c_callable(site.source, self.about.home)) for site in sites)
 
     def _statements(self) -> tuple[Site, ...]:
         """Say which line the native memory grows on: C code allocates it, and tracing sees nothing of it."""

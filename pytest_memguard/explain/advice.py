@@ -4,6 +4,7 @@ What to do about a leak: one sentence for the pattern that its explanation shows
 Rules are asked from specific to general; the first that recognises something answers:
 
     resources    a task, child process, thread or descriptor stays
+    nobody       no Python object refers to what stays
     owners       a traceback, logger, at-exit list, context, event loop, weak map or cache keeps it
     survivors    wrappers, classes, connections or listeners stay
     containers   a dictionary, list or set grows
@@ -21,7 +22,7 @@ from pytest_memguard.explain.evidence import LEAST, Evidence, cut, gather, publi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_memguard.core.values import Explanation, Holder
+    from pytest_memguard.core.values import Explanation, Holder, Site
 
 __all__ = ["INTERNED", "PAGES", "advise"]
 
@@ -47,7 +48,9 @@ _CONNECTIONS = re.compile(
 )
 
 
-def advise(explanation: Explanation, holder: Holder, metrics: Sequence[str]) -> str:
+def advise(
+    explanation: Explanation, holder: Holder, metrics: Sequence[str], amounts: Mapping[str, float] | None = None
+) -> str:
     """
     Say what to do about a leak.
 
@@ -55,13 +58,14 @@ def advise(explanation: Explanation, holder: Holder, metrics: Sequence[str]) -> 
         explanation: What the extra pass found; may be empty.
         holder: What the holder check found.
         metrics: Names of the metrics that grow.
+        amounts: By how much each of them grows a run, where known.
 
     Returns:
         One sentence for the pattern that was recognised, with the page that shows its repair; a general one where
         none was. Names in it come from outside.
 
     """
-    evidence = gather(explanation, holder, metrics)
+    evidence = gather(explanation, holder, metrics, amounts or {})
     return next(filter(None, (rule(evidence) for rule in _RULES)))
 
 
@@ -145,6 +149,27 @@ _SOCKETS = re.compile(r"(udp |unix )?socket\b")
 def _such_as(seen: Evidence, metric: str) -> str:
     names = seen.names.get(metric, ())
     return f" (such as {cut(names[0])})" if names else ""
+
+
+def _lost(seen: Evidence) -> str:
+    if not seen.unheld or seen.holder.kind not in ("hidden", "native") or INTERNED in seen.types:
+        return ""
+    called = next(filter(None, map(_callee, seen.sites)), "")
+    made = f"is made{_made_at(seen)}" if seen.sites else "stays"
+    return _see(
+        "lost-reference",
+        f"no Python object seems to refer to what {made}{called and f' ({cut(called)})'}: C code lost a reference to "
+        "it, or keeps it: upgrade that package or report it, and accept the leak until then",
+    )
+
+
+def _callee(site: Site) -> str:
+    """Return what the line of a site calls, as its stack says."""
+    called = _CALLS.match(site.traceback[1]) if len(site.traceback) > 1 else None
+    return called[1] if called else ""
+
+
+_CALLS = re.compile(r"calls (?:\d+ frames? )?(.+)$")
 
 
 # -- owners ----------------------------------------------------------------------------------------------------------
@@ -392,6 +417,12 @@ _BLOCKS = attrgetter("blocks_per_run")
 def _native(seen: Evidence) -> str:
     if seen.root == "native":
         return _see("native", "something in C holds it: call what releases it there (close(), free(), clear())")
+    if seen.is_mostly_native and seen.holder.kind == "hidden" and not seen.path:
+        return _see(
+            "native",
+            f"nearly all that stays is memory of C{_made_at(seen)}: release it where it is made (close(), free(), a "
+            "`with` block), or upgrade what allocates it",
+        )
     only_native = bool(seen.metrics) and seen.metrics <= _NATIVE_METRICS and not seen.types
     if seen.holder.kind != "native" and not only_native:
         return ""
@@ -421,7 +452,7 @@ def _made_at(seen: Evidence) -> str:
 
 
 _RULES: tuple[Callable[[Evidence], str], ...] = (
-    _task, _child, _thread, _descriptor,
+    _task, _child, _thread, _descriptor, _lost,
     _exception, _logging, _at_exit, _context, _scheduled, _weak, _cache,
     _wrapped, _class, _connection, _listener,
     _container, _interned, _native, _unknown,

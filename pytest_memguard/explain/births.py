@@ -60,8 +60,10 @@ class Births:
 
     def told_apart(self, born: list[Any]) -> tuple[list[Any], list[Any]]:
         """Return what earlier runs made of all that was born, and what the last one made, or one that failed."""
-        young = list(map((self._young or set()).__contains__, map(id, born)))
-        self._young = None  # to a search for holders it would be one that grew
+        noted = self._young or set()
+        born = [one for one in born if one is not noted]  # to a search for holders it would be one that grew
+        self._young = None
+        young = list(map(noted.__contains__, map(id, born)))
         return list(compress(born, map(not_, young))), list(compress(born, young))
 
     def _note(self, phase: str, _info: dict[str, int]) -> None:

@@ -107,6 +107,14 @@ class Climb:
             return self._way(search, self._best(search, found))
         return None if search.machinery else self._way_from_nowhere(search, len(starts), native=native)
 
+    def is_referred_to(self, objects: list[Any], *, besides: Sequence[Any]) -> bool:
+        """Whether an object that was not born in the runs refers to one of some; *besides* are lists of ours."""
+        targets = tuple(objects)
+        ours = {*self._given, id(targets), id(objects), id(besides), *map(id, besides)}
+        return any(
+            id(one) not in ours and id(one) not in self._born and not _asks(one) for one in gc.get_referrers(*targets)
+        )
+
     def _is_root(self, one: object) -> bool:
         return self.roots.find(one) is not None and (id(one) not in self._born or self.roots.knows(one))
 
@@ -216,6 +224,11 @@ class Climb:
 
 _OURS = identities(Grown, _Search, Way, Step)
 _UNPROMISING = identities(list, tuple, set, FrameType)
+
+
+def _asks(one: object) -> bool:
+    """Whether it belongs to the search itself: one of its objects, or the frame of a function of it."""
+    return id(type(one)) in _OURS or (type(one) is FrameType and is_machinery(one))
 
 
 def _is_ours(one: object) -> bool:

@@ -16,6 +16,8 @@ __all__ = ["LEAST", "Evidence", "cut", "gather", "public", "sort_of"]
 #: A type that stays in every second run at least belongs to the leak.
 LEAST = 0.5
 _LONGEST = 60
+#: What is larger is no block of Python's own, but the C library's: there bytes tell.
+_LARGEST_BLOCK, _MOSTLY = 512, 0.9
 #: Edges whose names say all: that of a variable begins with its function's.
 _WHOLE = frozenset({"cell", "context", "default", "local"})
 #: Edges from a container to what is in it.
@@ -44,6 +46,7 @@ class Evidence:
     holder: Holder
     tasks_done: bool = False
     unheld: bool = False
+    is_mostly_native: bool = False
 
     @property
     def root(self) -> str:
@@ -99,8 +102,8 @@ class Evidence:
         return any(hop.kind in kinds for hop in self.path)
 
 
-def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> Evidence:
-    """Return what speaks for one pattern or another; *metrics* are the names of those that grow."""
+def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str], amounts: Mapping[str, float]) -> Evidence:
+    """Return what speaks for one pattern or another; *metrics* are the names of those that grow, *amounts* how much."""
     path = _best(explanation.paths)
     names = {metric: found for metric, found in explanation.names if found}
     types: dict[str, float] = {}
@@ -114,8 +117,15 @@ def gather(explanation: Explanation, holder: Holder, metrics: Iterable[str]) -> 
     makers = tuple(site for _, sites in explanation.makers for site in sites)
     return Evidence(
         path, at, met, types, frozenset({*metrics, *names}), names, explanation.sites, makers, holder,
-        explanation.tasks_done, explanation.unheld,
+        explanation.tasks_done, explanation.unheld, _is_mostly_native(amounts, explanation),
     )  # fmt: skip
+
+
+def _is_mostly_native(amounts: Mapping[str, float], explanation: Explanation) -> bool:
+    """Whether C code's memory is most of the bytes, however large the blocks and the objects that stay may be."""
+    blocks = amounts.get("blocks", 0.0) * _LARGEST_BLOCK
+    python = max(blocks, sum(growth.bytes_per_run for growth in explanation.types))
+    return bool(blocks) and amounts.get("heap", 0.0) >= _MOSTLY * (amounts.get("heap", 0.0) + python)
 
 
 def _joined(name: str) -> str:

@@ -147,6 +147,11 @@ class Newborn:
                     front.append(parent)
         return found
 
+    def is_held_from_outside(self, one: object) -> bool:
+        """Whether something refers to a newborn object that is not newborn."""
+        self._look_up()
+        return self.places.get(id(one)) in (self._outside or set())
+
     def way_between(self, top: int, place: int) -> list[Any]:
         """Return the objects from one down to another."""
         below = {place: -1}

@@ -53,6 +53,7 @@ class Survey:
         paths: The one that explains most first.
         notes: What could not be found out, and why.
         tasks_done: Whether there are asyncio tasks among it, all of them done.
+        unheld: Whether no Python object refers to most of it from outside.
 
     """
 
@@ -60,6 +61,7 @@ class Survey:
     paths: tuple[RetentionPath, ...] = ()
     notes: tuple[str, ...] = ()
     tasks_done: bool = False
+    unheld: bool = False
 
 
 def survey(  # noqa: PLR0913 - each is one fact about the runs
@@ -103,8 +105,10 @@ def survey(  # noqa: PLR0913 - each is one fact about the runs
         born = Newborn(newborn, budget, staying)
         skip = (recent - set(born.places)) | {id(newborn), id(grown), id(born.places), *born.own()}
         climb = Climb(Roots(home), born.places, skip, budget)
-        paths = _Paths(born, climb, runs, births, budget).find(grown)
-    return Survey(tuple(types), tuple(paths), tuple(budget.notes), tasks_done)
+        search = _Paths(born, climb, runs, births, budget)
+        paths = search.find(grown)
+    unheld = search.orphans and all(path.hops[0].kind == "native" for path in paths)
+    return Survey(tuple(types), tuple(paths), tuple(budget.notes), tasks_done, unheld)
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +145,8 @@ class _Paths:
         self._runs, self._births = runs, births
         self._gains: dict[int, float] = {}
         self._callbacks: list[Grown] = []
+        #: Whether there are objects in step with the runs, to each of which only C code refers.
+        self.orphans = False
 
     def find(self, grown: Sequence[Grown]) -> list[RetentionPath]:
         """Return the best paths."""
@@ -276,6 +282,7 @@ class _Paths:
             return None
         start = self._born.places.get(id(way.chain[-1]), sample)
         weight = self._weight(self._born.below(group) - covered)
+        self.orphans = self.orphans or (way.first[0].kind == "native" and self._are_orphans(way.chain))
         if way.first[0].kind == "native" and is_a(way.chain[0], list, tuple, dict, set, CellType):
             # Most of them are held by the running frames of the machinery, which the collector does not see into.
             covered |= self._alike(start, covered)
@@ -287,6 +294,15 @@ class _Paths:
         alike = max(Counter(map(id, map(type, longest))).values(), default=0)
         is_linked = alike > max(1, _LEAST_PER_RUN * self._runs)
         return _Found(way, (longest if is_linked else down)[1:], self._gains | gains, weight, None, is_linked)
+
+    def _are_orphans(self, chain: list[Any]) -> bool:
+        """Whether each run left an object like the first of *chain*, and nothing older that is seen refers to them."""
+        kind, is_born = type(chain[0]), id(chain[0]) in self._born.places
+        staying = self._born.staying(range(len(self._born.objects)))
+        alike = [one for one in staying if type(one) is kind and self._born.is_held_from_outside(one)]
+        if not is_born or len(alike) < self._births or any(map(self._climb.roots.knows, alike)):
+            return False
+        return not self._climb.is_referred_to(alike, besides=(staying, chain))
 
     def _alike(self, start: int, covered: set[int]) -> set[int]:
         """Return the places of what hangs on all objects of one type: they are held in the same way."""

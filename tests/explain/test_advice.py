@@ -224,6 +224,12 @@ PATTERNS = {
         # Its pipes stay with it.
         Explanation(names=(("fds", ("pipe",)), ("children", ("cat",)))),
     ],
+    "lost-reference": [
+        Explanation(unheld=True),
+        replace(explained(list=5), unheld=True),
+        # What C code keeps may be of any type.
+        replace(explained(root("native", "C code", "traceback"), traceback=1), unheld=True),
+    ],
     "native": [
         explained(root("native", "held by C", "shop.Cart"), shop__Cart=1),
     ],
@@ -291,6 +297,43 @@ def test_metric_alone_is_enough(metric: str, pattern: str) -> None:
 def test_holder_alone_is_enough(name: str, pattern: str) -> None:
     """Where the extra pass found nothing, the holder check's name is read."""
     assert page(advise(Explanation(), Holder("unbounded", name, None, 1.0), ["blocks"])) == pattern
+
+
+@pytest.mark.parametrize(
+    ("called", "named"),
+    [("calls shop.pack", " (shop.pack)"), ("calls 2 frames in shop, codec", " (in shop, codec)"), ("shop.py:3 f", "")],
+)
+def test_lost_reference_names_what_is_called(called: str, named: str) -> None:
+    """The function in C, or the packages below the line, are named."""
+    site = Site("test_shop.py", 7, "test", 64, 1, ("test_shop.py:7 test", called))
+
+    text = advise(Explanation((site,), unheld=True), HIDDEN, ["blocks"])
+
+    assert text.startswith(f"no Python object seems to refer to what is made at test_shop.py:7{named}: C code lost")
+    assert len(text) <= 270
+
+
+@pytest.mark.parametrize(
+    "holder", [Holder("unbounded", "shop.KEPT", None, 1.0), Holder("rebound", "shop.f", None, 1.0)]
+)
+def test_lost_reference_is_none_where_a_holder_is_known(holder: Holder) -> None:
+    """C code is not accused of what a container holds."""
+    assert page(advise(Explanation(unheld=True), holder, ["blocks"])) != "lost-reference"
+
+
+@pytest.mark.parametrize(("heap", "pattern"), [(4609.0, "native"), (4607.0, "README")])
+def test_bytes_rank_native_memory(heap: float, pattern: str) -> None:
+    """Where nine tenths of the bytes are C's, beside one block of at most 512, the advice is about those."""
+    amounts = {"blocks": 1.0, "heap": heap}
+
+    assert page(advise(Explanation(), HIDDEN, list(amounts), amounts)) == pattern
+
+
+def test_bytes_of_a_container_are_not_native() -> None:
+    """A container that grows is named, however large what it holds is."""
+    amounts = {"blocks": 1.0, "heap": 100_000.0}
+
+    assert page(advise(explained(DICT), HIDDEN, list(amounts), amounts)) == "unbounded-dict"
 
 
 def test_done_tasks_are_not_pending() -> None:

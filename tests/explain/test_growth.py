@@ -144,7 +144,7 @@ def test_a_budget_that_is_not_spent() -> None:
 @pytest.mark.parametrize("c", [True, False])
 def test_tasks_that_are_done(c: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Tasks are asked for their state, in C or not; where there are none, none is done."""
-    make: Any = asyncio.Task if c else asyncio.tasks._PyTask  # type: ignore[attr-defined] # noqa: SLF001 - no other name
+    make: Any = asyncio.Task if c else asyncio.tasks._PyTask  # type: ignore[attr-defined]
 
     async def run() -> tuple[bool, bool]:
         done = make(asyncio.sleep(0), loop=asyncio.get_running_loop())

@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 import weakref
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -539,6 +540,65 @@ def test_weak_references_that_hold(make: Callable[..., Any], container: str, kee
 
     assert "KEPT" in found.paths[0].text
     assert "+1 a run" in found.paths[0].text
+
+
+@pytest.mark.parametrize("kept", ["Session()", "[COUNT]", "{COUNT}", "(COUNT, [])"])
+def test_what_nobody_refers_to(make: Callable[..., Any], kept: str) -> None:
+    """Objects with a reference too many are unheld, whatever their type."""
+    ctypes = pytest.importorskip("ctypes")
+    module = make(f"def leak(): lose({kept})")
+    lost = array("Q")  # no container that grows
+
+    def lose(one: object) -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+        lost.append(id(one))
+
+    module.lose = lose
+    found = look(module.leak)
+    for address in lost:
+        ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+    assert found.unheld
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KEPT = []\ndef leak(): KEPT.append([COUNT])",
+        "KEPT = ()\ndef leak():\n    global KEPT\n    KEPT = (*KEPT, [COUNT])",
+        "KEPT = Session()\ndef leak():\n    KEPT.former = [COUNT, getattr(KEPT, 'former', None)]",
+        "KEPT = Session()\ndef leak(): setattr(KEPT, f'n{next(COUNT)}', [COUNT])",
+        "KEPT = collections.deque()\ndef leak(): KEPT.append((COUNT, []))",
+        "KEPT = queue.SimpleQueue()\ndef leak(): KEPT.put([COUNT])",
+        "KEPT = contextvars.ContextVar('kept')\ndef leak(): KEPT.set([COUNT, KEPT.get(None)])",
+        "def leak(): atexit.register([COUNT].append, 1)",
+        "def leak(): pass",
+    ],
+)
+def test_what_a_python_object_refers_to(make: Callable[..., Any], text: str) -> None:
+    """C code is not accused of what any object in Python holds."""
+    assert not look(make(text).leak).unheld
+
+
+def test_what_another_thread_holds_on_its_stack(make: Callable[..., Any]) -> None:
+    """C code is not accused of the variables of threads that run."""
+    module = make(
+        """
+END, BEGUN = threading.Event(), queue.SimpleQueue()
+def serve():
+    row = [COUNT]
+    BEGUN.put(1)
+    END.wait()
+def leak():
+    threading.Thread(target=serve, daemon=True).start()
+    BEGUN.get()
+"""
+    )
+
+    found = look(module.leak)
+    module.END.set()
+
+    assert not found.unheld
 
 
 @pytest.mark.parametrize("where", ["variable", "threading.local"])
