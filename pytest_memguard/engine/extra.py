@@ -56,6 +56,8 @@ def explained(result: SubjectResult, explanation: Explanation) -> SubjectResult:
     """Return *result* with what the extra pass found, with advice, and with the fingerprint of its cause."""
     metrics = tuple(finding.metric.name for finding in result.findings)
     amounts = {finding.metric.name: finding.trend.slope.point for finding in result.findings}
+    if BLOCKS.name in amounts:
+        explanation = replace(explanation, types=growth.within_blocks(explanation.types, amounts[BLOCKS.name]))
     advice = advise(explanation, result.holder, metrics, amounts)
     findings = tuple(_told(finding, explanation, result.holder, advice) for finding in result.findings)
     return replace(result, findings=findings, notes=(*result.notes, *explanation.notes))

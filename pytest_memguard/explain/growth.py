@@ -51,6 +51,7 @@ __all__ = [
     "size_of",
     "small",
     "tasks_are_done",
+    "within_blocks",
 ]
 
 #: What the collector does not track: seen only through what holds it.
@@ -146,6 +147,31 @@ def keeps_step(count: int, runs: int) -> bool:
     """Whether a number of objects is what so many runs leave: near a multiple, or fewer than two a run."""
     beside = min(count % runs, runs - count % runs)
     return count >= _LEAST_PER_RUN * runs and (count < 2 * runs or beside <= _BESIDE)
+
+
+def within_blocks(types: Sequence[TypeGrowth], blocks: float) -> tuple[TypeGrowth, ...]:
+    """
+    Leave out types of which more objects seem to stay than memory grows by: each small object is a block.
+
+    What the collector sees goes before text and numbers, of which it is only inferred who has them.
+
+    Args:
+        types: What stays, in the order in which it is told.
+        blocks: By how many blocks memory grows a run.
+
+    """
+    left, kept = blocks + _ROUNDED, set[str]()
+    for one in sorted(types, key=lambda one: one.type in _ATOM_NAMES):
+        is_small = one.bytes_per_run <= _LARGEST_BLOCK * one.count_per_run
+        if not is_small or one.count_per_run <= left:
+            kept.add(one.type)
+            left -= one.count_per_run if is_small else 0.0
+    return tuple(one for one in types if one.type in kept)
+
+
+_ATOM_NAMES = frozenset(map(qualified_name, _ATOM_TYPES))
+#: What is larger is counted by the C library. Growth is the median of many runs, what stays is of a few.
+_LARGEST_BLOCK, _ROUNDED = 512, 0.5
 
 
 def tasks_are_done(newborn: Sequence[Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memguard.core.values import TypeGrowth
 from pytest_memguard.explain.growth import (
     Budget,
     growing_types,
@@ -19,6 +20,7 @@ from pytest_memguard.explain.growth import (
     runs_of,
     size_of,
     tasks_are_done,
+    within_blocks,
 )
 from pytest_memguard.explain.holders import Grown
 
@@ -156,3 +158,23 @@ def test_tasks_that_are_done(c: bool) -> None:  # noqa: FBT001 - a parameter of 
 
     assert asyncio.run(run()) == (True, False)
     assert not tasks_are_done([Session(1)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "blocks", "kept"),
+    [
+        ([("int", 4, 112)], 1, []),
+        ([("int", 1, 28)], 1, ["int"]),
+        # Rounded: what is counted is of a few runs.
+        ([("int", 1.5, 42)], 1, ["int"]),
+        ([("int", 1.6, 45)], 1, []),
+        # A list is seen, a number is inferred, whatever stands first.
+        ([("int", 1, 28), ("list", 2, 112)], 2, ["list"]),
+        ([("int", 1, 28), ("list", 2, 112)], 3, ["int", "list"]),
+        # The C library's memory is no block.
+        ([("shop.Page", 3, 3_000), ("str", 1, 600)], 0, ["shop.Page", "str"]),
+    ],
+)
+def test_no_more_objects_than_blocks(rows: list[tuple[str, float, float]], blocks: float, kept: list[str]) -> None:
+    """A type of which more objects seem to stay than memory grew by is not told."""
+    assert [one.type for one in within_blocks([TypeGrowth(*row) for row in rows], blocks)] == kept
