@@ -45,9 +45,15 @@ class Demo:
         sent = json.dumps(body).encode() if raw is None and body is not None else raw
         if sent is not None:
             headers = {"Content-Type": "application/json"} | {key.replace("_", "-"): headers[key] for key in headers}
-        self._connection.request(method, path, sent, headers)
-        response = self._connection.getresponse()
+        try:
+            response = self._sent(method, path, sent, headers)
+        except http.client.RemoteDisconnected:  # nothing was asked for some seconds, and it has hung up
+            response = self._sent(method, path, sent, headers)
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
+
+    def _sent(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        self._connection.request(method, path, body, headers)
+        return self._connection.getresponse()
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - see json
         """Return the JSON of a page that is there."""
