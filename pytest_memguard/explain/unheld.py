@@ -75,6 +75,8 @@ class References:
         if not self._identities:
             return True
         before = dict(zip(self._identities, self._counts, strict=True))
+        for identity in map(id, born):
+            before.pop(identity, None)  # another one was there, which is gone
         known = {*before, *map(id, born)} - _within(ours)
         with thawed(gc.get_freeze_count() > 0):
             objects = _holding([one for one in gc.get_objects() if id(one) in known])

@@ -90,6 +90,18 @@ def test_what_nobody_holds() -> None:
     assert not found
 
 
+def test_what_takes_the_place_of_another_does_not_grow() -> None:
+    """Of an object at the address of one that is gone, it is not said that it has more than that one had."""
+    references = References()
+    gc.collect()
+    rows: list[object] = []
+    references.begin()
+    rows[:] = [SHELF] * RUNS
+
+    assert references.grew(RUNS, [], [references])
+    assert not references.grew(RUNS, [rows], [references])
+
+
 def test_without_a_beginning_nothing_is_known() -> None:
     """Where nobody was asked before, somebody may hold it."""
     assert References().grew(RUNS, [], [])
