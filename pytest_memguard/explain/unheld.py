@@ -15,7 +15,7 @@ import re
 import sys
 from array import array
 from itertools import compress
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.explain.holders import thawed
@@ -92,7 +92,8 @@ class References:
 def _holding(objects: Sequence[Any]) -> list[Any]:
     """Return the objects that may be asked, and what hangs on them that the collector does not track."""
     kinds = kinds_of(objects)
-    may_be_asked = {identity for identity, kind in kinds.items() if not issubclass(kind, ModuleType)}
+    # A frame has as many variables as its code, and those of who asks are set meanwhile.
+    may_be_asked = {identity for identity, kind in kinds.items() if not issubclass(kind, (ModuleType, FrameType))}
     found = list(compress(objects, map(may_be_asked.__contains__, map(id, map(type, objects)))))
     untracked: dict[int, Any] = {}
     for at in range(0, len(found), _BATCH):
