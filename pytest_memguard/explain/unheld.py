@@ -77,7 +77,8 @@ class References:
         before = dict(zip(self._identities, self._counts, strict=True))
         for identity in map(id, born):
             before.pop(identity, None)  # another one was there, which is gone
-        known = {*before, *map(id, born)} - _within(ours)
+        known = {*before, *map(id, born)}
+        skip = _within(ours) | {id(self), *map(id, (before, known, born, ours))}
         with thawed(gc.get_freeze_count() > 0):
             objects = _holding([one for one in gc.get_objects() if id(one) in known])
             counts = map(len, map(gc.get_referents, objects))
@@ -86,6 +87,7 @@ class References:
                 if identity in before
                 else count >= _LARGE_PER_RUN * runs
                 for identity, count in zip(map(id, objects), counts, strict=True)
+                if identity not in skip
             )
 
 
