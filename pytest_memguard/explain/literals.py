@@ -55,7 +55,8 @@ def _functions(owner: object, names: dict[Any, Any]) -> Iterator[FunctionType]:
 
 def _plain(values: Iterable[Any]) -> Iterator[FunctionType]:
     for value in values:
-        inner = value.__func__ if type(value) in (classmethod, staticmethod) else value
+        wraps = type(value) is classmethod or type(value) is staticmethod  # by identity: see naming.identities
+        inner = value.__func__ if wraps else value
         if type(inner) is FunctionType:
             yield inner
 
