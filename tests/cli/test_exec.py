@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,11 @@ MEMGUARD = (sys.executable, "-c", "import sys; from pytest_memguard.cli import m
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the folders of agents of this test below its own folder."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Put the folders of agents below one of this test, which is short enough for a socket anywhere."""
+    with tempfile.TemporaryDirectory(prefix="mg") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
