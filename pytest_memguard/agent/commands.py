@@ -217,7 +217,7 @@ class _Types:
 
     def _remember_lengths(self) -> None:
         if _may_seek_paths():
-            from pytest_memguard.agent.paths import Lengths  # noqa: PLC0415 - see there
+            from pytest_memguard.agent.paths import Lengths  # noqa: PLC0415 - 30,000 blocks, for who asks
 
             self.lengths = Lengths()
             self.lengths.remember()
@@ -264,7 +264,7 @@ def _path(request: Request, lengths: Lengths | None) -> Answer:
     if not _may_seek_paths():
         why = "the program has not loaded threading; a heap snapshot has all paths"
         return {"type": wanted, "count": count, "hops": [], "why": why}
-    from pytest_memguard.agent.paths import Lengths, find_path  # noqa: PLC0415 - see there
+    from pytest_memguard.agent.paths import Lengths, find_path  # noqa: PLC0415 - 30,000 blocks, for who asks
 
     hops, why = find_path(found, lengths or Lengths(), came=newest, least=least, budget_s=budget_s)
     return {"type": wanted, "count": count, "hops": hops, "why": why}

@@ -291,14 +291,15 @@ def _climb(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
         return Step(Act.RUN, Phase.CLIMB, alive, times=times)
     if holder is not None and holder.kind == "bounded":
         return Step(Act.STOP, suspects=alive, end="bounded")
-    if _excuses(holder) and not any(suspect.metric.resource for suspect in alive):
-        return Step(Act.STOP, suspects=alive, end=holder.kind if holder is not None else "")
+    excuse = _excuse(holder)
+    if excuse and not any(suspect.metric.resource for suspect in alive):
+        return Step(Act.STOP, suspects=alive, end=excuse)
     return Step(Act.CONFIRM, Phase.CONFIRM, alive)
 
 
-def _excuses(holder: Holder | None) -> bool:
-    """Whether memory that grows says nothing about the subject; files, threads and the like always do."""
-    return holder is not None and holder.kind in ("rebound", "known")
+def _excuse(holder: Holder | None) -> str:
+    """Return the kind of a holder whose memory says nothing about the subject, else nothing; files always do."""
+    return holder.kind if holder is not None and holder.kind in ("rebound", "known") else ""
 
 
 def _screened(readings: Readings) -> int:
@@ -405,11 +406,12 @@ def _confirm(readings: Readings, plan: Plan, holder: Holder | None) -> Step:
     confirm = plan.confirm(_screened(readings))
     if made == confirm:
         suspects = _confirmed(readings, plan)
-        own = tuple(one for one in suspects if one.metric.resource) if _excuses(holder) else suspects
+        excuse = _excuse(holder)
+        own = tuple(one for one in suspects if one.metric.resource) if excuse else suspects
         if any(suspect.confirmed for suspect in own):
             return Step(Act.STOP, suspects=own, end="confirmed")
-        if holder is not None and any(suspect.confirmed for suspect in suspects):
-            return Step(Act.STOP, suspects=suspects, end=holder.kind)
+        if any(suspect.confirmed for suspect in suspects):
+            return Step(Act.STOP, suspects=suspects, end=excuse)
         return Step(Act.STOP, suspects=suspects, end=_why_not_confirmed(suspects))
     half = 0 if plan.hurried else confirm // 2
     collects_at = (half if made < half else confirm) - 1

@@ -7,13 +7,12 @@ a quarter of what it takes to look at all containers twice.
 
 from __future__ import annotations
 
-import atexit
 import gc
 from dataclasses import replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.explain.holders import Grown, Seen, thawed, untracked
+from pytest_memguard.explain.holders import Grown, Seen, callbacks, callbacks_since, thawed, untracked
 from pytest_memguard.explain.naming import length
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Followed:
             self._find(gc.get_objects())
             if len(self._before) < len(self._seen):
                 self._find(untracked())
-        self._callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
+        self._callbacks = callbacks()
 
     def grown(self, runs: int) -> list[Grown]:  # noqa: ARG002 - one more entry is growth: it grew before, too
         """Return those that grew since ``begin``, those that gained most first."""
@@ -53,10 +52,7 @@ class Followed:
             if now > one.length:
                 grown.append(replace(one, length=now, gained=now - one.length))
         grown.sort(key=lambda one: -one.gained)
-        callbacks = atexit._ncallbacks()  # noqa: SLF001 - see above
-        if callbacks > self._callbacks:
-            grown.append(Grown(None, callbacks, callbacks - self._callbacks, "atexit"))
-        return grown
+        return grown + callbacks_since(self._callbacks)
 
     def close(self) -> None:
         """Let go of the containers."""

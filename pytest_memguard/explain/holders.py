@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from pytest_memguard.core.ports import Gain
     from pytest_memguard.core.values import KnownHolder
 
-__all__ = ["ContainerCheck", "Grown", "Seen", "containers_by_measure", "own_limit", "thawed", "untracked"]
+__all__ = [
+    "ContainerCheck",
+    "Grown",
+    "Seen",
+    "callbacks",
+    "callbacks_since",
+    "containers_by_measure",
+    "own_limit",
+    "thawed",
+    "untracked",
+]
 
 
 def _lru_length(cache: Any) -> int:  # noqa: ANN401 - the type has no public name
@@ -154,7 +164,7 @@ class ContainerCheck:
                 notes[at + count : end] = memoryview(array("Q", map(measure, containers[:count])))
                 self._groups[group] = count
                 at = end
-        self._callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
+        self._callbacks = callbacks()
 
     def finish(self, runs: int, gains: Sequence[Gain] = ()) -> Holder:
         """
@@ -190,10 +200,7 @@ class ContainerCheck:
         with thawed(self._frozen):
             grown = self._grown(runs, born)
             _name(grown[:_MOST_NAMED])
-        callbacks = atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
-        if callbacks > self._callbacks:
-            grown.append(Grown(None, callbacks, callbacks - self._callbacks, "atexit"))
-        return grown
+        return grown + callbacks_since(self._callbacks)
 
     def close(self) -> None:
         """Give the memory back."""
@@ -220,6 +227,17 @@ class ContainerCheck:
             before.update(zip(ids.tolist(), lengths.tolist(), strict=True))
             at += 2 * count
         return before
+
+
+def callbacks() -> int:
+    """Return the number of callbacks of atexit."""
+    return atexit._ncallbacks()  # noqa: SLF001 - there is no other way to count them
+
+
+def callbacks_since(before: int) -> list[Grown]:
+    """Return the callbacks of atexit as a container, if there are more than *before*."""
+    now = callbacks()
+    return [Grown(None, now, now - before, "atexit")] if now > before else []
 
 
 @contextmanager
